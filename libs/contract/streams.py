@@ -1,0 +1,40 @@
+"""The JetStream streams and consumers. Created by `libs.provisioning`, never by a service that starts."""
+
+import msgspec
+
+from libs.contract import subjects
+
+
+class WorkStream(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue on disk: each message waits until one worker has acknowledged it.
+
+    `max_bytes` bounds the queue; a full queue refuses (the client sees `busy`) and never drops accepted work.
+    Only `max_bytes` is set, not `max_msgs` too: both together with discard=new can acknowledge without storing
+    (nats-server issue 4771).
+    """
+
+    name: str
+    subjects: tuple[str, ...]
+    max_bytes: int
+    max_message_bytes: int
+    duplicate_window_seconds: float
+    consumer: str
+    ack_wait_seconds: float
+    # Must exceed the slots of all workers together, or workers starve silently.
+    max_ack_pending: int
+
+
+CHAT = WorkStream(
+    name="CHAT",
+    subjects=(subjects.CHAT_SEND_ALL,),
+    max_bytes=1024**3,
+    max_message_bytes=256 * 1024,
+    # Covers the gateway's own retries of one publish (15 s at most); repeats by clients are found in the database.
+    duplicate_window_seconds=120,
+    consumer="chat_worker",
+    # A dead worker's requests come back after this long; a live one beats three times as often.
+    ack_wait_seconds=6,
+    max_ack_pending=10_000,
+)
+
+ALL = (CHAT,)
