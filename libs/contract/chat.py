@@ -58,7 +58,7 @@ class ChatSend(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class ChatHistory(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`chat:history`: the last `limit` messages, or those before message `before`. No id: the most recent conversation."""
+    """`chat:history`: the last `limit` messages, or those before `before`; by default of the newest conversation."""
 
     conversation_id: RowId | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
@@ -198,7 +198,7 @@ class ChatCancelled(Struct, frozen=True, rename="camel"):
 
 
 class Conversation(Struct, frozen=True, rename="camel"):
-    """One conversation, as `conversation:create` and `conversation:rename` return it and `conversation:list` lists it."""
+    """One conversation, as `conversation:create` and `:rename` return it and `conversation:list` lists it."""
 
     id: int
     title: str

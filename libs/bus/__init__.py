@@ -1,0 +1,1 @@
+"""The only code that knows NATS: connect, publish, request, serve, work queues, streams."""

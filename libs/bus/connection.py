@@ -1,0 +1,232 @@
+"""One connection to NATS that heals itself, and says plainly when it cannot.
+
+nats-py 2.16 has defects that this module works round; each one is named where it is met. What is left out on
+purpose: `flush` with a short timeout (a late PONG then ends the read loop), `async for` over a subscription (a
+task per message), `Msg.respond` (echoes the request's headers), ordered consumers, key-value watches.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import urlsplit
+
+import nats
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from libs.contract.errors import ErrorCode, RequestError
+
+log = structlog.get_logger(__name__)
+
+MessageHandler = Callable[[Msg], Awaitable[None]]
+
+# A frozen or cut-off server is noticed within 10 s (nats-py's own default is 4 minutes).
+PING_SECONDS = 5
+# Unsent data on a dead socket would hold up the reconnect for minutes (nats.py issue 671).
+TCP_USER_TIMEOUT_MS = 5000
+# What may wait while NATS is away; more is refused at once. All of it is idempotent or sequence-checked.
+MAX_WAITING_BYTES = 1024**2
+# nats-py checks the payload against the server's limit but not the headers; over it, the server hangs up for ever.
+HEADER_ROOM_BYTES = 4096
+# Beyond these a subscription drops messages: a process this far behind has to be repaired by resending anyway.
+MAX_UNREAD_MESSAGES = 65_536
+MAX_UNREAD_BYTES = 64 * 1024**2
+
+
+class BusUnavailable(RequestError):
+    """NATS is away. The connection comes back by itself; the request has to be repeated."""
+
+    def __init__(self, detail: str = "The message bus is away for the moment. Try again in a few seconds.") -> None:
+        super().__init__(ErrorCode.BUS_UNAVAILABLE, detail, retry_after_ms=1000)
+
+
+class NobodyListens(RequestError):
+    """NATS is there, and says at once that no process listens to this subject."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(
+            ErrorCode.SERVICE_UNAVAILABLE,
+            f"No service answers {subject!r} at the moment. Try again in a few seconds.",
+            retry_after_ms=1000,
+        )
+
+
+class Bus:
+    """What the rest of the code may do with NATS. Made by `connect`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.reconnects = 0
+        self.lost = asyncio.Event()
+        """Set when the connection is gone for good: the process cannot go on and should end."""
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    def jetstream(self, *, timeout: float = 5) -> JetStreamContext:
+        return self._client.jetstream(timeout=timeout)
+
+    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
+        """Sends at most once: heard by whoever listens now. Cheap: it only appends to a buffer.
+
+        Raises `BusUnavailable` when NATS has been away for so long that the buffer is full.
+        """
+        self._check_size(payload)
+        try:
+            await self._client.publish(subject, payload, reply)
+        except nats.errors.Error as error:
+            raise BusUnavailable from error
+
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:
+        """Asks and waits `timeout` seconds for one answer.
+
+        Raises `BusUnavailable`, `NobodyListens`, or `RequestError(service_unavailable)` at the deadline.
+        """
+        if not self.connected:
+            raise BusUnavailable
+        self._check_size(payload)
+        try:
+            answer = await self._client.request(subject, payload, timeout=timeout)
+        except nats.errors.NoRespondersError as error:
+            raise NobodyListens(subject) from error
+        except nats.errors.TimeoutError as error:
+            raise RequestError(
+                ErrorCode.SERVICE_UNAVAILABLE, f"{subject!r} was not answered within {timeout:g} s. Try again."
+            ) from error
+        except nats.errors.Error as error:
+            raise BusUnavailable from error
+        return answer.data
+
+    @contextlib.asynccontextmanager
+    async def subscribed(self, subject: str, handler: MessageHandler, *, queue: str = "") -> AsyncIterator[None]:
+        """Calls `handler` for each message, one after another, until the block is left.
+
+        The handler must only hand the message on: while it waits, the next one waits too.
+        """
+        subscription = await self._client.subscribe(
+            subject,
+            queue=queue,
+            cb=handler,
+            pending_msgs_limit=MAX_UNREAD_MESSAGES,
+            pending_bytes_limit=MAX_UNREAD_BYTES,
+        )
+        try:
+            yield
+        finally:
+            if self.connected:
+                with contextlib.suppress(nats.errors.Error, TimeoutError):
+                    # Subscription.drain sends its UNSUB after the PING, so messages in between are lost; sending
+                    # UNSUB first and waiting for a PONG closes the gap.
+                    await self._client._send_unsubscribe(subscription._id)  # noqa: SLF001 (work-round, see above)
+                    await self._client.flush()
+                    await subscription.drain()  # type: ignore[no-untyped-call] # nats-py is typed in part
+
+    async def ping(self) -> None:
+        """Raises unless NATS answers a JetStream request. (A flush proves nothing: its PING overtakes publishes.)"""
+        if not self.connected:
+            raise BusUnavailable("not connected to NATS")
+        try:
+            await self.jetstream(timeout=1.5).account_info()
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BusUnavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
+
+    def _check_size(self, payload: bytes) -> None:
+        limit = self._client.max_payload - HEADER_ROOM_BYTES
+        if len(payload) > limit:
+            raise RequestError(ErrorCode.TOO_LARGE, f"A message of {len(payload)} bytes is over the bus limit {limit}.")
+
+    # ---- Life of the connection ---------------------------------------------------------------------------------
+
+    async def _on_error(self, error: Exception) -> None:
+        # An exception that leaves a callback ends nats-py's read loop without a word: log, never raise.
+        if isinstance(error, nats.errors.SlowConsumerError):
+            log.error("bus messages dropped: this process reads too slowly", subject=error.subject)
+        elif self.connected:
+            log.warning("bus error", error=str(error) or type(error).__name__)
+
+    async def _on_disconnected(self) -> None:
+        if not self._client.is_closed:
+            log.warning("NATS is away; reconnecting")
+
+    async def _on_reconnected(self) -> None:
+        self.reconnects += 1
+        self._set_tcp_timeout()
+        log.info("NATS is back", reconnects=self.reconnects)
+
+    async def _on_closed(self) -> None:
+        self.lost.set()
+
+    def _set_tcp_timeout(self) -> None:
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
+        transport = self._client._transport  # noqa: SLF001 (nats-py offers no way to reach its socket)
+        if option is None or transport is None:
+            return
+        writer: asyncio.StreamWriter = transport._io_writer  # type: ignore[attr-defined] # noqa: SLF001 (as above)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, TCP_USER_TIMEOUT_MS)
+
+    async def _watch_read_loop(self) -> None:
+        # An unforeseen exception ends nats-py's read loop while `is_connected` stays true.
+        while not self._client.is_closed:
+            await asyncio.sleep(1)
+            reading = self._client._reading_task  # noqa: SLF001 (the only sign of a dead read loop)
+            if self._client.is_connected and reading is not None and reading.done():
+                log.error("the bus read loop has died")
+                self.lost.set()
+                return
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str, *, name: str, startup_seconds: float = 10) -> AsyncIterator[Bus]:
+    """A connection to the NATS server(s) at `url` (comma-separated), kept alive until the block is left.
+
+    Raises `BusUnavailable` if nobody answers within `startup_seconds`.
+    """
+    client = Client()
+    bus = Bus(client)
+    try:
+        async with asyncio.timeout(startup_seconds):
+            # With max_reconnect_attempts=-1 the first connect would never give up by itself.
+            await client.connect(
+                servers=url.split(","),
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,  # type: ignore[arg-type] # seconds; nats-py only sleeps for it
+                connect_timeout=2,
+                ping_interval=PING_SECONDS,
+                max_outstanding_pings=2,
+                pending_size=MAX_WAITING_BYTES,
+                error_cb=bus._on_error,  # noqa: SLF001
+                disconnected_cb=bus._on_disconnected,  # noqa: SLF001
+                reconnected_cb=bus._on_reconnected,  # noqa: SLF001
+                closed_cb=bus._on_closed,  # noqa: SLF001
+            )
+    except (TimeoutError, nats.errors.Error, OSError) as error:
+        await client.close()
+        raise BusUnavailable(
+            f"NATS does not answer at {without_password(url)} within {startup_seconds:g} s. "
+            "Start it, or correct NATS_URL."
+        ) from error
+    bus._set_tcp_timeout()  # noqa: SLF001
+    watchdog = asyncio.create_task(bus._watch_read_loop(), name="bus watchdog")  # noqa: SLF001
+    try:
+        yield bus
+    finally:
+        watchdog.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await client.close()
+
+
+def without_password(url: str) -> str:
+    """The address as it may be shown to people and written to logs."""
+    shown = []
+    for one in url.split(","):
+        parts = urlsplit(one)
+        host = parts.hostname or ""
+        shown.append(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl())
+    return ",".join(shown)

@@ -1,0 +1,49 @@
+"""Creates or updates the JetStream streams and consumers. Run at provisioning, never by a service that starts."""
+
+from nats.js import api
+from nats.js.errors import NotFoundError
+
+from libs.bus.connection import Bus
+from libs.contract.streams import WorkStream
+
+
+async def provision(bus: Bus, streams: tuple[WorkStream, ...]) -> None:
+    """Makes the server's streams and their consumers equal to the contract's. Idempotent.
+
+    Raises `nats.errors.Error` if the server refuses.
+    """
+    jetstream = bus.jetstream(timeout=10)
+    for stream in streams:
+        config = _stream_config(stream)
+        try:
+            await jetstream.stream_info(stream.name)
+        except NotFoundError:
+            await jetstream.add_stream(config)
+        else:
+            await jetstream.update_stream(config)
+        await jetstream.add_consumer(stream.name, _consumer_config(stream))
+
+
+def _stream_config(stream: WorkStream) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=stream.name,
+        subjects=list(stream.subjects),
+        retention=api.RetentionPolicy.WORK_QUEUE,
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.NEW,
+        max_bytes=stream.max_bytes,
+        max_msg_size=stream.max_message_bytes,
+        duplicate_window=stream.duplicate_window_seconds,
+    )
+
+
+def _consumer_config(stream: WorkStream) -> api.ConsumerConfig:
+    return api.ConsumerConfig(
+        durable_name=stream.consumer,
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=stream.ack_wait_seconds,
+        # No limit here: at the limit the server would keep the message for ever and tell nobody. Attempts are
+        # counted in the database.
+        max_deliver=-1,
+        max_ack_pending=stream.max_ack_pending,
+    )

@@ -1,0 +1,1 @@
+"""How a process starts, reports its health, logs, and stops. Knows neither the bus nor the contract."""
