@@ -22,8 +22,6 @@ from libs.contract.errors import ErrorCode, RequestError
 
 log = structlog.get_logger(__name__)
 
-MessageHandler = Callable[[Msg], Awaitable[None]]
-
 # A frozen or cut-off server is noticed within 10 s (nats-py's own default is 4 minutes).
 PING_SECONDS = 5
 # Unsent data on a dead socket would hold up the reconnect for minutes (nats.py issue 671).
@@ -35,6 +33,7 @@ HEADER_ROOM_BYTES = 4096
 # Beyond these a subscription drops messages: a process this far behind has to be repaired by resending anyway.
 MAX_UNREAD_MESSAGES = 65_536
 MAX_UNREAD_BYTES = 64 * 1024**2
+FINISH_SECONDS = 5.0
 
 
 class BusUnavailable(RequestError):
@@ -103,15 +102,59 @@ class Bus:
         return answer.data
 
     @contextlib.asynccontextmanager
-    async def subscribed(self, subject: str, handler: MessageHandler, *, queue: str = "") -> AsyncIterator[None]:
-        """Calls `handler` for each message, one after another, until the block is left.
+    async def listening(self, subject: str, handler: Callable[[str, bytes], None]) -> AsyncIterator[None]:
+        """Calls `handler(subject, payload)` for each message, in order, until the block is left.
 
-        The handler must only hand the message on: while it waits, the next one waits too.
+        The handler only hands the message on; should it raise, that is logged and the next message comes.
         """
+
+        async def hand_over(message: Msg) -> None:
+            handler(message.subject, message.data)
+
+        async with self._subscribed(subject, hand_over):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def serving(
+        self, subject: str, answer: Callable[[str, bytes], Awaitable[bytes]], *, queue: str = "", at_once: int = 64
+    ) -> AsyncIterator[None]:
+        """Answers each request with what `answer(subject, payload)` returns, up to `at_once` of them at a time.
+
+        With `queue`, one member of the group gets each request. Leaving the block finishes the requests in hand.
+        """
+        slots = asyncio.Semaphore(at_once)
+        running: set[asyncio.Task[None]] = set()
+
+        async def take(message: Msg) -> None:
+            await slots.acquire()
+            task = asyncio.create_task(respond(message), name=f"answer {message.subject}")
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        async def respond(message: Msg) -> None:
+            try:
+                payload = await answer(message.subject, message.data)
+                await self.publish(message.reply, payload)
+            except RequestError as error:
+                log.warning("an answer was not sent", subject=message.subject, error=error.message)
+            except Exception:
+                log.exception("a request failed", subject=message.subject)
+            finally:
+                slots.release()
+
+        async with self._subscribed(subject, take, queue=queue):
+            yield
+        if running:
+            await asyncio.wait(running, timeout=FINISH_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _subscribed(
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+    ) -> AsyncIterator[None]:
         subscription = await self._client.subscribe(
             subject,
             queue=queue,
-            cb=handler,
+            cb=callback,
             pending_msgs_limit=MAX_UNREAD_MESSAGES,
             pending_bytes_limit=MAX_UNREAD_BYTES,
         )

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: what an orchestrator, a person with curl, and Prometheus ask of every service."""
+"""`/healthz`, `/readyz` and `/metrics`: what an orchestrator, a person and Prometheus ask of every service."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

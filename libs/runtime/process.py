@@ -73,10 +73,11 @@ def run(body: Callable[[Process], Awaitable[None]], *, cannot_start: tuple[type[
 
     `cannot_start`: exceptions whose message is already a sentence for people (no traceback is shown).
     """
+    expected: tuple[type[Exception], ...] = (StartupError, *cannot_start)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             failure = runner.run(_run(body))
-    except (StartupError, *cannot_start) as error:
+    except expected as error:
         log.critical("cannot start", reason=str(error))
         sys.exit(1)
     sys.exit(1 if failure else 0)

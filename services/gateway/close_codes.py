@@ -1,0 +1,11 @@
+"""Why this server closes a connection, as clients may act on it.
+
+4000 to 4099: do not reconnect. 4100 to 4199: reconnect with backoff. 4200 to 4299: reconnect within the window told.
+"""
+
+from enum import IntEnum
+
+
+class CloseCode(IntEnum):
+    TOO_SLOW = 4102
+    DRAINING = 4200

@@ -1,0 +1,199 @@
+"""The open connections: one WebSocket each, all fed by one bus subscription.
+
+client ══ text ══▶ Connection._receive ─▶ Requests ─▶ bus
+client ◀═ text ══ Connection._send ◀─ SendQueue ◀─ Connections.deliver ◀─ reply.<gateway>.<connection>
+"""
+
+import asyncio
+import contextlib
+import random
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from libs.contract import frames, subjects
+from libs.contract.errors import ErrorCode, RequestError
+from libs.contract.frames import Limits, SessionDraining, SessionReady
+from libs.contract.ids import LOCAL_USER, new_id
+from libs.runtime.serving import WEBSOCKET_PING_SECONDS
+from services.gateway import metrics
+from services.gateway.close_codes import CloseCode
+from services.gateway.requests import Caller, Question, Requests, error_frame
+from services.gateway.send_queue import SendQueue
+
+log = structlog.get_logger(__name__)
+
+PROTOCOL_VERSION = 1
+# Questions of one client that may be under way at once.
+MAX_QUESTIONS = 16
+CLOSE_SECONDS = 2.0
+
+
+class Connections:
+    """Every connection of this gateway, by id."""
+
+    def __init__(self, gateway_id: str, requests: Requests, *, limits: Limits, send_queue_bytes: int) -> None:
+        self.gateway_id = gateway_id
+        self.requests = requests
+        self.limits = limits
+        self.send_queue_bytes = send_queue_bytes
+        self._open: dict[str, Connection] = {}
+        self._draining = False
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """One client, from its connect to its end."""
+        if self._draining:
+            await websocket.close(CloseCode.DRAINING)  # Before accept: answered with HTTP 403.
+            return
+        connection = Connection(websocket, self)
+        self._open[connection.id] = connection
+        try:
+            await connection.run()
+        finally:
+            del self._open[connection.id]
+
+    def deliver(self, subject: str, frame: bytes) -> None:
+        """Hands a finished frame from the bus to the connection that the subject names."""
+        connection = self._open.get(subjects.last_token(subject))
+        if connection is None:
+            metrics.REPLIES_DROPPED.inc()
+        else:
+            connection.put(frame)
+
+    def count(self) -> int:
+        return len(self._open)
+
+    def waiting_bytes(self) -> int:
+        return sum(connection.queue.waiting_bytes for connection in self._open.values())
+
+    def questions(self) -> int:
+        return sum(len(connection.questions) for connection in self._open.values())
+
+    async def drain(self, seconds: float) -> None:
+        """Sends every client away, spread over `seconds`, so that they do not all reconnect at the same moment."""
+        self._draining = True
+        leaving = list(self._open.values())
+        told = frames.encode("session:draining", SessionDraining(reconnect_within_ms=int(seconds * 1000)))
+        for connection in leaving:
+            connection.put(told)
+
+        async def send_away(connection: "Connection") -> None:
+            await asyncio.sleep(random.uniform(0, seconds))  # noqa: S311 (spreads load, guards nothing)
+            connection.close(CloseCode.DRAINING)
+            await connection.ended.wait()
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds + CLOSE_SECONDS + 1):
+                await asyncio.gather(*(send_away(connection) for connection in leaving))
+
+
+class Connection:
+    """One client's socket: a loop that reads, a loop that writes, and the questions under way."""
+
+    def __init__(self, websocket: WebSocket, connections: Connections) -> None:
+        self.id = new_id()
+        self.queue = SendQueue(connections.send_queue_bytes)
+        self.questions: set[asyncio.Task[None]] = set()
+        self.ended = asyncio.Event()
+        self._websocket = websocket
+        self._requests = connections.requests
+        self._limits = connections.limits
+        self._closing: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
+        self._caller = Caller(
+            connection_id=self.id, user=LOCAL_USER, reply=subjects.reply(connections.gateway_id, self.id)
+        )
+
+    async def run(self) -> None:
+        """Serves the client until it leaves, reads too slowly, or is sent away."""
+        await self._websocket.accept()
+        self.put(frames.encode("session:ready", self._ready()))
+        receiving = asyncio.create_task(self._receive(), name=f"receive {self.id}")
+        sending = asyncio.create_task(self._send(), name=f"send {self.id}")
+        try:
+            await asyncio.wait((receiving, sending, self._closing), return_when=asyncio.FIRST_COMPLETED)
+            if self._closing.done():
+                await self._say_goodbye(self._closing.result(), sending)
+        finally:
+            await _cancel(receiving, sending, *self.questions)
+            self.ended.set()
+        for loop in (receiving, sending):
+            if not loop.cancelled() and (error := loop.exception()) is not None:
+                raise error
+
+    def put(self, frame: bytes) -> None:
+        """Queues a finished frame; a client that leaves too much unread is sent away."""
+        metrics.FRAMES_OUT.labels(frames.frame_type(frame)).inc()
+        self.queue.put(frame)
+        if self.queue.overflowed.is_set():
+            self.close(CloseCode.TOO_SLOW)
+
+    def close(self, code: CloseCode) -> None:
+        if not self._closing.done():
+            self._closing.set_result(code)
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            outcome = await self._requests.handle(self._caller, message["bytes"] if text is None else text)
+            if isinstance(outcome, Question):
+                self._ask(outcome)
+            elif outcome is not None:
+                self.put(outcome)
+
+    def _ask(self, question: Question) -> None:
+        if len(self.questions) >= MAX_QUESTIONS:
+            busy = RequestError(
+                ErrorCode.BUSY,
+                f"{MAX_QUESTIONS} requests of this connection are under way. Wait for an answer.",
+                retry_after_ms=500,
+            )
+            self.put(error_frame(busy, frame_id=question.request.frame_id))
+            return
+
+        async def answer() -> None:
+            self.put(await self._requests.ask(question))
+
+        # A task, so that a slow answer does not hold up the frames behind it.
+        task = asyncio.create_task(answer(), name=f"question {question.subject}")
+        self.questions.add(task)
+        task.add_done_callback(self.questions.discard)
+
+    async def _send(self) -> None:
+        while True:
+            frame = await self.queue.get()
+            try:
+                await self._websocket.send({"type": "websocket.send", "text": frame.decode()})
+            except (WebSocketDisconnect, RuntimeError):
+                # Starlette's two ways to say that the client has left; `_receive` ends too.
+                return
+            self.queue.sent()
+
+    async def _say_goodbye(self, code: CloseCode, sending: asyncio.Task[None]) -> None:
+        metrics.CLOSED.labels(code.name.lower()).inc()
+        log.info("closing a connection", connection=self.id, code=int(code))
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                # What a draining client was told just before must still reach it; a slow one is beyond that.
+                if code is CloseCode.DRAINING:
+                    await self.queue.emptied()
+                await _cancel(sending)
+                if self._websocket.application_state is WebSocketState.CONNECTED:
+                    await self._websocket.close(code)
+
+    def _ready(self) -> SessionReady:
+        return SessionReady(
+            connection_id=self.id,
+            user=self._caller.user,
+            limits=self._limits,
+            heartbeat_seconds=WEBSOCKET_PING_SECONDS,
+            version=PROTOCOL_VERSION,
+        )
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,96 @@
+"""Gateway: the WebSocket between clients and the bus. Thin: it knows frames and subjects, and no domain.
+
+client ══ frame ══▶ Connections ─▶ Requests ──▶ chat.v1.send.<conversation>   (stored, then answered on …)
+client ◀═ frame ══ Connections ◀──────────────── reply.<gateway>.<connection>  (finished frames, byte for byte)
+                                   Requests ◀─▶ chat.v1.query.<name>          (asked and answered at once)
+"""
+
+import structlog
+from fastapi import FastAPI, WebSocket
+from redis.asyncio import Redis
+
+from libs.bus.connection import Bus, BusUnavailable, connect
+from libs.contract import subjects
+from libs.contract.frames import Limits
+from libs.contract.ids import new_id
+from libs.runtime.logs import configure_logs
+from libs.runtime.probes import probe_routes
+from libs.runtime.process import Process, run
+from libs.runtime.serving import serve
+from libs.runtime.settings import load
+from services.gateway import metrics
+from services.gateway.connections import Connections
+from services.gateway.rate_limits import RateLimits
+from services.gateway.requests import Requests
+from services.gateway.settings import Settings
+
+# Frames over `max_frame_bytes` get an error frame and the socket lives; a frame over this is not even read (1009).
+MAX_WEBSOCKET_BYTES = 1024**2
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(process: Process, connections: Connections, bus: Bus, rates: RateLimits) -> FastAPI:
+    app = FastAPI(title="Orquestrador", docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.routes.extend(probe_routes(process, needs={"nats": bus.ping}, likes={"valkey": rates.ping}))
+
+    @app.websocket("/ws")
+    async def ws(websocket: WebSocket) -> None:
+        await connections.serve(websocket)
+
+    return app
+
+
+async def gateway(settings: Settings, process: Process) -> None:
+    gateway_id = new_id()
+    # Opened top to bottom, closed bottom to top: say goodbye to the clients, stop listening, hang up.
+    async with (
+        Redis.from_url(settings.valkey_url, socket_connect_timeout=0.25, socket_timeout=0.25) as valkey,
+        connect(settings.nats_url, name=f"gateway {gateway_id[:8]}") as bus,
+    ):
+        rates = RateLimits(valkey, requests_per_minute=settings.requests_per_minute, burst=settings.burst)
+        connections = Connections(
+            gateway_id,
+            Requests(bus, rates, max_frame_bytes=settings.max_frame_bytes),
+            limits=Limits(
+                max_frame_bytes=settings.max_frame_bytes,
+                requests_per_minute=settings.requests_per_minute,
+                burst=settings.burst,
+            ),
+            send_queue_bytes=settings.send_queue_bytes,
+        )
+        publish_metrics(connections, bus)
+        process.keep_running(end_when_lost(bus, process), name="bus")
+        async with bus.listening(subjects.all_replies(gateway_id), connections.deliver):
+            await serve(
+                create_app(process, connections, bus, rates),
+                process,
+                host=settings.host,
+                port=settings.port,
+                max_websocket_bytes=MAX_WEBSOCKET_BYTES,
+                drain=lambda: connections.drain(settings.drain_seconds),
+            )
+
+
+def publish_metrics(connections: Connections, bus: Bus) -> None:
+    metrics.CONNECTIONS.set_function(connections.count)
+    metrics.SEND_QUEUE_BYTES.set_function(connections.waiting_bytes)
+    metrics.CLIENT_TASKS.set_function(connections.questions)
+    metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)
+
+
+async def end_when_lost(bus: Bus, process: Process) -> None:
+    """The bus reconnects by itself; when it says that it never will again, a new process has to."""
+    await bus.lost.wait()
+    process.fail("the connection to NATS is lost for good")
+
+
+def main() -> None:
+    settings = load(Settings)
+    configure_logs("gateway", log_format=settings.log_format, level=settings.log_level)
+    log.info("starting", **settings.model_dump(exclude={"nats_url", "valkey_url"}))
+    run(lambda process: gateway(settings, process), cannot_start=(BusUnavailable,))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""What Prometheus can ask of a gateway."""
+
+from prometheus_client import Counter, Gauge
+
+CONNECTIONS = Gauge("gateway_connections", "WebSocket connections that are open")
+SEND_QUEUE_BYTES = Gauge("gateway_send_queue_bytes", "Bytes that wait for clients to read them")
+CLIENT_TASKS = Gauge("gateway_client_tasks", "Questions of clients that are being answered")
+FRAMES_IN = Counter("gateway_frames_in", "Frames from clients", ["type"])
+FRAMES_OUT = Counter("gateway_frames_out", "Frames queued for clients", ["type"])
+ERRORS_OUT = Counter("gateway_errors_out", "Error frames made by this gateway", ["code"])
+CLOSED = Counter("gateway_connections_closed", "Connections that this gateway closed itself", ["code"])
+REPLIES_DROPPED = Counter("gateway_replies_dropped", "Replies for connections that were gone")
+BUS_RECONNECTS = Gauge("gateway_bus_reconnects_total", "How often the connection to NATS came back")
