@@ -1,0 +1,1 @@
+"""The whole stack on one machine: broker, cache, model server and services as child processes of one launcher."""

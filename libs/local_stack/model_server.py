@@ -1,0 +1,46 @@
+"""The built-in model server: `python -m libs.local_stack.model_server PORT WEIGHTS`.
+
+llama.cpp itself serves HTTP (`/health`, `/v1/models`, `/v1/chat/completions`); this process sets it up and waits.
+"""
+
+import os
+import signal
+import sys
+
+import xllamacpp  # type: ignore[import-untyped] # it has no types
+
+from libs.local_stack.builtin_model import NAME
+
+PARALLEL = 4
+CONTEXT_PER_ANSWER = 4096
+# llama.cpp would keep up to 8 GiB of prompts; conversations with this model are short.
+PROMPT_CACHE_MIB = 256
+
+
+def parameters(port: int, weights: str) -> xllamacpp.CommonParams:
+    chosen = xllamacpp.CommonParams()
+    chosen.model.path = weights
+    chosen.model_alias = {NAME}
+    chosen.hostnames = ["127.0.0.1"]
+    chosen.port = port
+    chosen.n_parallel = PARALLEL
+    chosen.n_ctx = PARALLEL * CONTEXT_PER_ANSWER
+    chosen.cpuparams.n_threads = os.cpu_count() or 1
+    chosen.cache_ram_mib = PROMPT_CACHE_MIB
+    # A first answer warms it up just as well; without, it is ready half a second earlier.
+    chosen.warmup = False
+    chosen.ui = False
+    return chosen
+
+
+def main() -> None:
+    # Nothing here needs an orderly end: SIGTERM ends the process at once, also while the model loads.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    server = xllamacpp.Server(parameters(int(sys.argv[1]), sys.argv[2]))
+    print(f"listening on {server.listening_address}", flush=True)
+    while True:
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

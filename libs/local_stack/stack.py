@@ -1,0 +1,98 @@
+"""The stack as a whole: what is started, in which order, with what.
+
+nats, valkey ──▶ provisioning (once) ──▶ chat workers ──▶ gateways        started from left to right,
+model ────────────────────────────────────────────────▶                  stopped from right to left
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from libs.local_stack import broker, builtin_model, cache, lm_studio_probe, ports, services
+from libs.local_stack.data_folder import DataFolder
+from libs.local_stack.lm_studio_probe import ModelChoice
+from libs.local_stack.processes import Program
+from libs.local_stack.supervisor import Supervisor
+
+PROVISIONING_SECONDS = 60.0
+DEFAULT_GATEWAY_HOST = "127.0.0.1"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person asked for."""
+
+    port: int
+    data: Path
+    gateways: int
+    workers: int
+    builtin_model: bool
+
+
+class Stack:
+    """Started once, by `start`; the supervisor stops it."""
+
+    def __init__(self, options: Options, env: Mapping[str, str], folder: DataFolder, supervisor: Supervisor) -> None:
+        self._options = options
+        self._folder = folder
+        self._supervisor = supervisor
+        self._host = env.get("GATEWAY_HOST") or DEFAULT_GATEWAY_HOST
+        self._env = dict(env)
+        self._gateway_ports = range(options.port, options.port + options.gateways)
+        nats, valkey, model, *workers = ports.free_ports(3 + options.workers)
+        self._model_port = model
+        self._worker_ports = workers
+        self._broker = broker.program(folder, nats, self._env)
+        self._cache = cache.program(folder, valkey, self._env)
+
+    async def start(self) -> ModelChoice:
+        """Start everything and wait until it is ready. Raises StartError; what had started is then still running."""
+        for port in self._gateway_ports:
+            ports.check_free(self._host, port)
+        self._supervisor.start(self._broker)
+        self._supervisor.start(self._cache)
+        choice = await lm_studio_probe.choose(self._env, builtin=self._options.builtin_model)
+        model_url = choice.url or self._start_builtin_model()
+        self._env |= {"NATS_URL": self._broker.url, "VALKEY_URL": self._cache.url, "LM_STUDIO_URL": model_url}
+        if not self._env.get("CHAT_WORKER_DATABASE_URL"):
+            self._env["CHAT_WORKER_DATABASE_URL"] = self._folder.database_url
+        await self._supervisor.ready(self._broker, self._cache)
+        await self._provision()
+        self._supervisor.start(*self._chat_workers())
+        self._supervisor.start(*self._gateways())
+        await self._supervisor.ready()
+        self._supervisor.publish()
+        return choice
+
+    def _start_builtin_model(self) -> str:
+        # They speak of the server that is not there; the built-in one has no such model and asks for no key.
+        for name in ("LM_STUDIO_MODEL", "LM_STUDIO_API_KEY"):
+            self._env.pop(name, None)
+        program = builtin_model.program(self._model_port, self._env)
+        self._supervisor.start(program)
+        return program.url
+
+    async def _provision(self) -> None:
+        program = Program(
+            name="provisioning",
+            command=[sys.executable, "-m", "libs.provisioning"],
+            env=self._env,
+            url="",
+            ready=lambda: asyncio.sleep(0, True),
+            stop_seconds=1,
+        )
+        await self._supervisor.run_once(program, seconds=PROVISIONING_SECONDS)
+
+    def _chat_workers(self) -> list[Program]:
+        return [
+            services.chat_worker(f"chat_worker-{number}", port, self._env)
+            for number, port in enumerate(self._worker_ports, start=1)
+        ]
+
+    def _gateways(self) -> list[Program]:
+        return [
+            services.gateway(f"gateway-{number}", self._host, port, self._env)
+            for number, port in enumerate(self._gateway_ports, start=1)
+        ]
