@@ -1,0 +1,1 @@
+"""Rules about the code itself: small, fast, and each one a sentence of CONTRIBUTING."""
