@@ -1,0 +1,1 @@
+"""How a service speaks to its database: engine, units of work, the database's clock, time stamps, migrations."""

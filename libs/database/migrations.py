@@ -1,0 +1,92 @@
+"""Brings a database to the newest schema with Alembic: no ini file, no output, and safe when two do it at once.
+
+A service keeps its migrations in a folder of its own: `env.py` and `versions/`. The folder is found by its path;
+none of the service's code is needed to run them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from libs.database.engine import address, open_engine
+from libs.database.transactions import in_transaction
+
+# A migration may copy a large table, and whoever comes second waits for it.
+DEADLINE_SECONDS = 600.0
+
+# Server-wide names, hence with the schema's own; a name may have 64 characters.
+_LOCK_NAME = "CONCAT('migrations.', MD5(DATABASE()))"
+
+
+class MigrationFailed(Exception):
+    """The schema could not be brought up to date; the message is a sentence that says why."""
+
+
+class Upgrade(NamedTuple):
+    """The schema's revision before (None: there was no schema) and after."""
+
+    before: str | None
+    after: str | None
+
+
+async def upgrade(url: str, folder: Path) -> Upgrade:
+    """Runs the migrations in `folder` that the database at `url` has not seen. Idempotent.
+
+    Raises `BadDatabaseUrl`, `DatabaseUnavailable`, `MigrationFailed`.
+    """
+
+    async def work(connection: AsyncConnection) -> Upgrade:
+        return await connection.run_sync(_upgrade, folder)
+
+    # SQLite's way to change a table is to copy it and drop the old one, which with foreign keys on would delete
+    # every row that refers to it (https://www.sqlite.org/lang_altertable.html, the twelve steps).
+    engine = open_engine(url, check_foreign_keys=False)
+    try:
+        async with _alone(engine):
+            return await in_transaction(engine, work, deadline_seconds=DEADLINE_SECONDS)
+    except CommandError as error:
+        raise MigrationFailed(f"The schema of {address(engine)} cannot be upgraded: {error}.") from error
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    if engine.dialect.name == "sqlite":
+        # The transaction begins with the write lock, and DDL is part of it.
+        yield
+        return
+    # MySQL commits at every DDL statement, so only a lock beside the transaction lasts to its end.
+    async with asyncio.timeout(DEADLINE_SECONDS), engine.connect() as connection:
+        wait = int(DEADLINE_SECONDS / 2)
+        got = await connection.scalar(text(f"SELECT GET_LOCK({_LOCK_NAME}, {wait})"))
+        if got != 1:
+            raise MigrationFailed(f"Somebody else has been upgrading {address(engine)} for {wait} s.")
+        try:
+            yield
+        finally:
+            await connection.execute(text(f"DO RELEASE_LOCK({_LOCK_NAME})"))
+
+
+def _upgrade(connection: Connection, folder: Path) -> Upgrade:
+    before = _revision(connection)
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise MigrationFailed("A migration left rows that refer to rows which do not exist; nothing was changed.")
+    return Upgrade(before, _revision(connection))
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

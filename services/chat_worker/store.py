@@ -1,0 +1,151 @@
+"""What the chat worker remembers: one method, one transaction.
+
+An answer's life. Every arrow is a compare-and-set, so of two workers one wins:
+
+    record ─▶ pending ── claim ─▶ streaming, epoch + 1 ── finish ─▶ complete | cancelled | interrupted | error
+                 │                 │    ▲  checkpoint: text, lease
+                 └──── cancel ─────┘    └─ claim again, once the lease has run out or was released
+
+Every method raises `DatabaseUnavailable` when the database is away, and `RequestError(not_found)` for what does
+not exist or is somebody else's.
+"""
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from libs.contract.chat import Conversation, Conversations, Role
+from libs.database.transactions import in_transaction
+from services.chat_worker import store_answers, store_conversations, store_reading
+from services.chat_worker.records import Checkpoint, Claim, HistoryPage, NewRequest, Outcome, Recorded, StoredMessage
+
+
+class Store:
+    """The chat worker's database. Safe to use from many tasks, and from many workers at once."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    # ---- An answer's life ---------------------------------------------------------------------------------------
+
+    async def record(self, request: NewRequest) -> Recorded:
+        """Stores the user's message and a pending answer to it; a repeat of the request gives the same two rows."""
+        try:
+            return await in_transaction(self._engine, lambda db: store_answers.insert_request(db, request))
+        except IntegrityError:
+            # Recorded before, or by another worker at this very moment.
+            return await self._recorded_before(request)
+
+    async def claim(self, message_id: int, *, worker: str, lease_ms: int, max_epoch: int) -> Claim:
+        """Takes an answer to run it: its epoch rises, its text is emptied, the lease runs for `lease_ms` from now.
+
+        Only a pending answer or one whose lease has run out, and only when no earlier one of the conversation is
+        unfinished. One that `max_epoch` workers have taken in vain ends as an error.
+        """
+        return await in_transaction(
+            self._engine, lambda db: store_answers.claim(db, message_id, worker, lease_ms, max_epoch)
+        )
+
+    async def checkpoint(self, checkpoints: list[Checkpoint], *, lease_ms: int) -> set[int]:
+        """Saves the text of running answers and prolongs their leases; gives the ids that are no longer ours."""
+        return await in_transaction(self._engine, lambda db: store_answers.checkpoint(db, checkpoints, lease_ms))
+
+    async def finish(self, message_id: int, epoch: int, outcome: Outcome) -> StoredMessage | None:
+        """Ends a running answer; None: it was no longer ours, and nothing is changed."""
+        return await in_transaction(self._engine, lambda db: store_answers.finish(db, message_id, epoch, outcome))
+
+    async def release(self, message_id: int, epoch: int) -> None:
+        """Hands a running answer back: whoever claims it next gets it at once."""
+        await in_transaction(
+            self._engine, lambda db: store_answers.update_running(db, message_id, epoch, lease_until=0)
+        )
+
+    async def cancel(
+        self, owner: str, *, message_id: int | None = None, request_id: str | None = None
+    ) -> StoredMessage:
+        """Cancels an answer that no live worker runs, and keeps its text. Gives it as it then is.
+
+        One that runs is left to its worker, and comes back as streaming.
+        """
+        return await in_transaction(self._engine, lambda db: store_answers.cancel(db, owner, message_id, request_id))
+
+    # ---- Reading ------------------------------------------------------------------------------------------------
+
+    async def answer(self, message_id: int) -> StoredMessage:
+        """The message as it stands."""
+        return await in_transaction(
+            self._engine, lambda db: store_answers.existing_message(db, message_id), read_only=True
+        )
+
+    async def context(self, conversation_id: int, *, before_message_id: int, limit: int) -> list[tuple[Role, str]]:
+        """The last `limit` messages before that one which have something to say to the model, newest first."""
+        return await in_transaction(
+            self._engine,
+            lambda db: store_reading.read_context(db, conversation_id, before_message_id, limit),
+            read_only=True,
+        )
+
+    async def history(
+        self, owner: str, conversation_id: int | None, *, limit: int, before: int | None = None
+    ) -> HistoryPage:
+        """The last `limit` messages (before message `before`), fewer when their text is over 512 KiB.
+
+        Without `conversation_id`: of the conversation used last, or an empty page when there is none.
+        """
+        return await in_transaction(
+            self._engine,
+            lambda db: store_reading.read_history(db, owner, conversation_id, limit, before),
+            read_only=True,
+        )
+
+    # ---- Conversations ------------------------------------------------------------------------------------------
+
+    async def list_conversations(self, owner: str, *, limit: int, before: str | None = None) -> Conversations:
+        """Most recently used first. Raises `RequestError(invalid_frame)` if `before` is no cursor of ours."""
+        return await in_transaction(
+            self._engine,
+            lambda db: store_conversations.list_conversations(db, owner, limit, before),
+            read_only=True,
+        )
+
+    async def create_conversation(
+        self, owner: str, *, title: str | None = None, request_id: str | None = None
+    ) -> Conversation:
+        """Opens a conversation; a repeat of the request gives the same one."""
+        try:
+            return await in_transaction(
+                self._engine, lambda db: store_conversations.insert_conversation(db, owner, title, request_id)
+            )
+        except IntegrityError:
+            if request_id is None:
+                raise
+            return await self._conversation_of(owner, request_id)
+
+    async def rename_conversation(self, owner: str, conversation_id: int, title: str) -> Conversation:
+        return await in_transaction(
+            self._engine, lambda db: store_conversations.rename_conversation(db, owner, conversation_id, title)
+        )
+
+    async def delete_conversation(self, owner: str, conversation_id: int) -> list[int]:
+        """Deletes it with its messages; gives the ids of the unfinished answers, for the caller to stop."""
+        return await in_transaction(
+            self._engine, lambda db: store_conversations.delete_conversation(db, owner, conversation_id)
+        )
+
+    async def _recorded_before(self, request: NewRequest) -> Recorded:
+        conversation_id = request.conversation_id
+        if conversation_id is None:
+            opened = await self._conversation_of(request.owner, request.request_id)
+            return await self.record(msgspec.structs.replace(request, conversation_id=opened.id))
+        return await in_transaction(
+            self._engine,
+            lambda db: store_answers.read_request(db, request.owner, conversation_id, request.request_id),
+            read_only=True,
+        )
+
+    async def _conversation_of(self, owner: str, request_id: str) -> Conversation:
+        return await in_transaction(
+            self._engine,
+            lambda db: store_conversations.conversation_of_request(db, owner, request_id),
+            read_only=True,
+        )

@@ -1,0 +1,1 @@
+"""Tests of `libs.database` and of the provisioning step."""
