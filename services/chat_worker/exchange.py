@@ -1,0 +1,150 @@
+"""One HTTP exchange with the model server: its connection, its deadlines, and what went wrong in our words."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import aiohttp
+import httpx
+
+from libs.contract.errors import RequestError
+from services.chat_worker import model_errors
+from services.chat_worker.completion import CompletionReader
+from services.chat_worker.model_server import TRANSPORT_ERRORS, ModelServer
+from services.chat_worker.watchdog import DeadlinePassedError, Watchdog
+
+# A whole completion of a server that does not stream; a complaint is read as far as this too.
+_MAX_BODY_BYTES = 1024 * 1024
+
+# How long to wait for usage and `[DONE]` once the finish reason is known; the answer itself is there.
+_TAIL_SECONDS = 5.0
+
+
+class Deadlines(NamedTuple):
+    """How long to wait, in seconds.
+
+    `first_byte` reaches to the first text: loading a model and reading a long prompt take minutes in which nothing
+    comes. From then on `idle` is the longest silence; comments do not break it.
+    """
+
+    connect: float = 2.0
+    first_byte: float = 600.0
+    idle: float = 120.0
+    total: float = 1800.0
+
+
+class Exchange:
+    """`async with`: one request and its response; leaving it closes the connection at once, wherever it stands.
+
+    What the server does wrong raises nothing: the waits end with no bytes, and `failure` says why.
+    """
+
+    def __init__(self, server: ModelServer, deadlines: Deadlines) -> None:
+        self._server = server
+        self._deadlines = deadlines
+        self._loop = asyncio.get_running_loop()
+        self._ends = self._loop.time() + deadlines.total
+        self._watchdog = Watchdog(self._ends)
+        self._awaited = ("began no answer", deadlines.first_byte)
+        self._response: httpx.Response | None = None
+        self._reads: AsyncIterator[bytes] | None = None
+        self._events_heard = 0
+        self.failure: RequestError | None = None
+
+    @property
+    def status(self) -> int:
+        return HTTPStatus.OK if self._response is None else self._response.status_code
+
+    @property
+    def retry_after(self) -> str | None:
+        return None if self._response is None else self._response.headers.get("retry-after")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watchdog.stop()
+        if self._response is not None:
+            # That the server closed its end first is no news here.
+            with contextlib.suppress(*TRANSPORT_ERRORS):
+                await self._response.aclose()
+
+    async def ask(self, body: bytes) -> bytes:
+        """Sends the request → the first bytes of what comes back."""
+        self._wait_for("began no answer", self._deadlines.first_byte)
+        connect = self._deadlines.connect
+        request = self._server.http.build_request(
+            "POST",
+            "v1/chat/completions",
+            content=body,
+            headers={"content-type": "application/json"},
+            # To the transport `pool` is everything up to the open connection: a free slot, the name, the handshake.
+            timeout=httpx.Timeout(connect=connect, pool=connect, read=None, write=None),
+        )
+        try:
+            with self._watchdog:
+                self._response = await self._server.http.send(request, stream=True)
+        except DeadlinePassedError:
+            self.failure = self._too_late()
+            return b""
+        except TRANSPORT_ERRORS as error:
+            self.failure = self._not_answered(error)
+            return b""
+        self._reads = self._response.aiter_raw()
+        return await self.read()
+
+    async def read(self) -> bytes:
+        """The next bytes as they arrive; none: that was all, or `failure`."""
+        if self._reads is None:
+            return b""
+        try:
+            with self._watchdog:
+                return await anext(self._reads, b"")
+        except DeadlinePassedError:
+            self.failure = self._too_late()
+        except TRANSPORT_ERRORS:
+            self.failure = model_errors.broken_off()
+        return b""
+
+    async def whole_body(self, body: bytes) -> bytes:
+        """The rest of a body that is no stream, up to a bound. It exists already, so silence is a fault."""
+        self._wait_for("said nothing more", self._deadlines.idle)
+        while len(body) < _MAX_BODY_BYTES and (data := await self.read()):
+            body += data
+        return body
+
+    def heard(self, reader: CompletionReader) -> None:
+        """Moves the deadline after a read.
+
+        Comments and keep-alives are no progress; nor is an event before the first text, since some servers send the
+        role at once and read the prompt after it.
+        """
+        if reader.events == self._events_heard:
+            return
+        self._events_heard = reader.events
+        if reader.finish_reason is not None:
+            self._wait_for("did not end its answer", _TAIL_SECONDS)
+        elif reader.spoke:
+            self._wait_for("said nothing more", self._deadlines.idle)
+
+    def _wait_for(self, what: str, seconds: float) -> None:
+        self._awaited = (what, seconds)
+        self._watchdog.set_due(min(self._loop.time() + seconds, self._ends))
+
+    def _too_late(self) -> RequestError:
+        if self._loop.time() >= self._ends:
+            return model_errors.too_late("did not finish its answer", self._deadlines.total)
+        return model_errors.too_late(*self._awaited)
+
+    def _not_answered(self, error: Exception) -> RequestError:
+        # httpx-aiohttp calls most of these `ConnectTimeout`, a hang-up after minutes too; its cause knows better.
+        if isinstance(error.__cause__, aiohttp.ConnectionTimeoutError):
+            return model_errors.too_late("took no connection", self._deadlines.connect)
+        if isinstance(error.__cause__, aiohttp.ClientConnectorError):
+            return model_errors.unreachable(self._server.url)
+        return model_errors.hung_up(self._server.url)
