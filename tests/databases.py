@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, text
 
-from libs.database.engine import open_engine
+from libs.database.engine import opened_engine
 from libs.database.migrations import upgrade
 
 CHAT_MIGRATIONS = Path(__file__).parents[1] / "services" / "chat_worker" / "migrations"
@@ -65,16 +65,13 @@ async def chat_url(database_url: str) -> str:
 @asynccontextmanager
 async def _own_schema(server_url: str) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(8)}"
-    engine = open_engine(server_url)
-    try:
+    async with opened_engine(server_url) as engine:
         async with engine.begin() as connection:
             # Not the server's default, so that a table which forgets to say its own is found out.
             await connection.execute(text(f"CREATE DATABASE {name} CHARACTER SET latin1"))
         yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
         async with engine.begin() as connection:
             await connection.execute(text(f"DROP DATABASE {name}"))
-    finally:
-        await engine.dispose()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from libs.database.engine import address, open_engine
+from libs.database.engine import address, opened_engine
 from libs.database.transactions import in_transaction
 
 # A migration may copy a large table, and whoever comes second waits for it.
@@ -49,14 +49,12 @@ async def upgrade(url: str, folder: Path) -> Upgrade:
 
     # SQLite's way to change a table is to copy it and drop the old one, which with foreign keys on would delete
     # every row that refers to it (https://www.sqlite.org/lang_altertable.html, the twelve steps).
-    engine = open_engine(url, check_foreign_keys=False)
-    try:
-        async with _alone(engine):
-            return await in_transaction(engine, work, deadline_seconds=DEADLINE_SECONDS)
-    except CommandError as error:
-        raise MigrationFailed(f"The schema of {address(engine)} cannot be upgraded: {error}.") from error
-    finally:
-        await engine.dispose()
+    async with opened_engine(url, check_foreign_keys=False) as engine:
+        try:
+            async with _alone(engine):
+                return await in_transaction(engine, work, deadline_seconds=DEADLINE_SECONDS)
+        except CommandError as error:
+            raise MigrationFailed(f"The schema of {address(engine)} cannot be upgraded: {error}.") from error
 
 
 @asynccontextmanager

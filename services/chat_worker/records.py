@@ -39,10 +39,11 @@ class NewRequest(Struct, frozen=True):
 
 
 class Recorded(Struct, frozen=True):
-    """The two rows of one request, new or found. The answer's id is the higher one."""
+    """The two rows of one request, `new` or found. The answer's id is the higher one."""
 
     user: StoredMessage
     answer: StoredMessage
+    new: bool
 
 
 class Checkpoint(Struct, frozen=True):

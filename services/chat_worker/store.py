@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.contract.chat import Conversation, Conversations, Role
+from libs.contract.errors import ErrorCode, RequestError
 from libs.database.transactions import in_transaction
 from services.chat_worker import store_answers, store_conversations, store_reading
 from services.chat_worker.records import Checkpoint, Claim, HistoryPage, NewRequest, Outcome, Recorded, StoredMessage
@@ -35,6 +36,19 @@ class Store:
         except IntegrityError:
             # Recorded before, or by another worker at this very moment.
             return await self._recorded_before(request)
+
+    async def find(self, request: NewRequest) -> Recorded | None:
+        """The two rows of a request, if it was recorded before."""
+        try:
+            return await self._recorded_before(request)
+        except RequestError as error:
+            if error.code is ErrorCode.NOT_FOUND:
+                return None
+            raise
+
+    async def find(self, request: NewRequest) -> Recorded | None:
+        """The rows of a request that was recorded before."""
+        return await in_transaction(self._engine, lambda db: store_answers.find_request(db, request), read_only=True)
 
     async def claim(self, message_id: int, *, worker: str, lease_ms: int, max_epoch: int) -> Claim:
         """Takes an answer to run it: its epoch rises, its text is emptied, the lease runs for `lease_ms` from now.
@@ -133,15 +147,14 @@ class Store:
         )
 
     async def _recorded_before(self, request: NewRequest) -> Recorded:
-        conversation_id = request.conversation_id
-        if conversation_id is None:
-            opened = await self._conversation_of(request.owner, request.request_id)
-            return await self.record(msgspec.structs.replace(request, conversation_id=opened.id))
-        return await in_transaction(
-            self._engine,
-            lambda db: store_answers.read_request(db, request.owner, conversation_id, request.request_id),
-            read_only=True,
-        )
+        found = await self.find(request)
+        if found is not None:
+            return found
+        if request.conversation_id is not None:
+            raise store_reading.no_such_conversation(request.conversation_id)
+        # The request has opened its conversation by `create_conversation`, and says its first message now.
+        opened = await self._conversation_of(request.owner, request.request_id)
+        return await self.record(msgspec.structs.replace(request, conversation_id=opened.id))
 
     async def _conversation_of(self, owner: str, request_id: str) -> Conversation:
         return await in_transaction(

@@ -27,6 +27,7 @@ from services.chat_worker.store_reading import (
     UNFINISHED,
     no_such_conversation,
     read_message,
+    read_messages,
 )
 from services.chat_worker.tables import conversations, messages
 
@@ -79,21 +80,18 @@ async def insert_request(connection: AsyncConnection, request: NewRequest) -> Re
         created_at=now,
     )
     answer = msgspec.structs.replace(user, role=Role.ASSISTANT, status=MessageStatus.PENDING, content="")
-    return Recorded(await _insert(connection, user), await _insert(connection, answer))
+    return Recorded(await _insert(connection, user), await _insert(connection, answer), new=True)
 
 
-async def read_request(connection: AsyncConnection, owner: str, conversation_id: int, request_id: str) -> Recorded:
+async def find_request(connection: AsyncConnection, request: NewRequest) -> Recorded | None:
     """The two rows of a request that was recorded before."""
-    where = (
-        messages.c.conversation_id == conversation_id,
-        messages.c.request_id == request_id,
-        conversations.c.owner == owner,
-    )
-    user = await read_message(connection, *where, messages.c.role == Role.USER)
-    answer = await read_message(connection, *where, messages.c.role == Role.ASSISTANT)
-    if user is None or answer is None:
-        raise no_such_conversation(conversation_id)
-    return Recorded(user, answer)
+    if request.conversation_id is None:
+        conversation = conversations.c.request_id == request.request_id
+    else:
+        conversation = conversations.c.id == request.conversation_id
+    where = (conversation, conversations.c.owner == request.owner, messages.c.request_id == request.request_id)
+    rows = await read_messages(connection, *where, limit=2, oldest_first=True)
+    return Recorded(*rows, new=False) if len(rows) == 2 else None
 
 
 async def claim(connection: AsyncConnection, message_id: int, worker: str, lease_ms: int, max_epoch: int) -> Claim:

@@ -4,17 +4,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.database.engine import open_engine
+from libs.database.engine import opened_engine
 from services.chat_worker.store import Store
 
 
 @pytest.fixture
 async def stores(chat_url: str) -> AsyncIterator[tuple[Store, Store]]:
     """Two stores with an engine each, as two worker processes have."""
-    engines = [open_engine(chat_url), open_engine(chat_url)]
-    yield Store(engines[0]), Store(engines[1])
-    for engine in engines:
-        await engine.dispose()
+    async with opened_engine(chat_url) as one, opened_engine(chat_url) as other:
+        yield Store(one), Store(other)
 
 
 @pytest.fixture

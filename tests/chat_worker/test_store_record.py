@@ -7,7 +7,7 @@ import pytest
 from libs.contract.chat import MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.ids import LOCAL_USER
-from services.chat_worker.records import NewRequest
+from services.chat_worker.records import NewRequest, Recorded
 from services.chat_worker.store import Store
 
 PORTUGUESE = "Olá! Você não comeu pão de açúcar às três? 🥐👩‍👩‍👧‍👦🇧🇷 \u0000 'quote' \\ %s :name"
@@ -42,7 +42,8 @@ async def test_what_is_returned_is_what_is_stored(store: Store) -> None:
 async def test_the_same_request_twice_gives_the_same_rows(store: Store) -> None:
     """A repeat finds what the first one stored, also when its text differs."""
     first = await store.record(NewRequest(LOCAL_USER, "r1", 1, "first"))
-    assert await store.record(NewRequest(LOCAL_USER, "r1", 1, "second")) == first
+    again = await store.record(NewRequest(LOCAL_USER, "r1", 1, "second"))
+    assert (first.new, again) == (True, Recorded(first.user, first.answer, new=False))
 
 
 async def test_request_ids_that_differ_in_case_are_different_requests(store: Store) -> None:
@@ -56,7 +57,8 @@ async def test_the_same_request_at_once_through_two_workers_gives_the_same_rows(
     """Ten at once, in a conversation that exists: one wins, all are told the same."""
     request = NewRequest(LOCAL_USER, "r1", 1, "Olá")
     recorded = await asyncio.gather(*(stores[i % 2].record(request) for i in range(10)))
-    assert recorded == [recorded[0]] * 10
+    assert {(one.user.id, one.answer.id) for one in recorded} == {(recorded[0].user.id, recorded[0].answer.id)}
+    assert sum(one.new for one in recorded) == 1
     page = await stores[0].history(LOCAL_USER, 1, limit=50)
     assert [message.id for message in page.messages] == [recorded[0].user.id]
 
@@ -65,7 +67,8 @@ async def test_the_same_request_at_once_opens_one_conversation(stores: tuple[Sto
     """Ten at once without a conversation: one is opened."""
     request = NewRequest(LOCAL_USER, "r1", None, "Olá")
     recorded = await asyncio.gather(*(stores[i % 2].record(request) for i in range(10)))
-    assert recorded == [recorded[0]] * 10
+    assert {(one.user.id, one.answer.id) for one in recorded} == {(recorded[0].user.id, recorded[0].answer.id)}
+    assert sum(one.new for one in recorded) == 1
     listed = await stores[0].list_conversations(LOCAL_USER, limit=10)
     assert [conversation.id for conversation in listed.conversations] == [recorded[0].user.conversation_id, 1]
 
@@ -103,7 +106,17 @@ async def test_a_request_may_use_the_conversation_that_it_created_itself(store: 
     created = await store.create_conversation(LOCAL_USER, request_id="r1")
     recorded = await store.record(NewRequest(LOCAL_USER, "r1", None, "Olá"))
     assert recorded.user.conversation_id == created.id
-    assert await store.record(NewRequest(LOCAL_USER, "r1", None, "Olá")) == recorded
+    assert (await store.record(NewRequest(LOCAL_USER, "r1", None, "Olá"))).answer == recorded.answer
+
+
+@pytest.mark.parametrize("conversation_id", [1, None])
+async def test_a_request_is_found_once_it_is_recorded(store: Store, conversation_id: int | None) -> None:
+    """Before: nothing. Somebody else's of the same name: nothing either."""
+    request = NewRequest(LOCAL_USER, "r1", conversation_id, "Olá")
+    assert await store.find(request) is None
+    recorded = await store.record(request)
+    assert await store.find(request) == Recorded(recorded.user, recorded.answer, new=False)
+    assert await store.find(NewRequest("somebody-else", "r1", conversation_id, "Olá")) is None
 
 
 @pytest.mark.parametrize(("owner", "conversation_id"), [(LOCAL_USER, 4711), ("somebody-else", 1)])
