@@ -43,6 +43,10 @@ class BusUnavailable(RequestError):
         super().__init__(ErrorCode.BUS_UNAVAILABLE, detail, retry_after_ms=1000)
 
 
+class ConnectionLost(Exception):
+    """NATS has closed the connection for ever, or nats-py's read loop has died."""
+
+
 class NobodyListens(RequestError):
     """NATS is there, and says at once that no process listens to this subject."""
 
@@ -60,8 +64,8 @@ class Bus:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.reconnects = 0
-        self.lost = asyncio.Event()
-        """Set when the connection is gone for good: the process cannot go on and should end."""
+        self._leaving = False
+        self._lost = asyncio.Event()
 
     @property
     def connected(self) -> bool:
@@ -183,6 +187,11 @@ class Bus:
         if len(payload) > limit:
             raise RequestError(ErrorCode.TOO_LARGE, f"A message of {len(payload)} bytes is over the bus limit {limit}.")
 
+    async def until_lost(self) -> None:
+        """Waits, usually for ever. Raises `ConnectionLost` when the connection will not come back by itself."""
+        await self._lost.wait()
+        raise ConnectionLost("the connection to NATS is lost for good; only a new process can mend it")
+
     # ---- Life of the connection ---------------------------------------------------------------------------------
 
     async def _on_error(self, error: Exception) -> None:
@@ -193,7 +202,7 @@ class Bus:
             log.warning("bus error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
-        if not self._client.is_closed:
+        if not self._leaving:
             log.warning("NATS is away; reconnecting")
 
     async def _on_reconnected(self) -> None:
@@ -202,7 +211,8 @@ class Bus:
         log.info("NATS is back", reconnects=self.reconnects)
 
     async def _on_closed(self) -> None:
-        self.lost.set()
+        if not self._leaving:
+            self._lost.set()
 
     def _set_tcp_timeout(self) -> None:
         option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
@@ -219,7 +229,7 @@ class Bus:
             reading = self._client._reading_task  # noqa: SLF001 (the only sign of a dead read loop)
             if self._client.is_connected and reading is not None and reading.done():
                 log.error("the bus read loop has died")
-                self.lost.set()
+                self._lost.set()
                 return
 
 
@@ -259,6 +269,7 @@ async def connect(url: str, *, name: str, startup_seconds: float = 10) -> AsyncI
     try:
         yield bus
     finally:
+        bus._leaving = True  # noqa: SLF001
         watchdog.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3):

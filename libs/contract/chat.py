@@ -213,6 +213,12 @@ class Conversations(Struct, frozen=True, rename="camel"):
     cursor: str | None
 
 
+class ConversationDeleted(Struct, frozen=True, rename="camel"):
+    """`conversation:deleted`, the direct answer to `conversation:delete`."""
+
+    conversation_id: int
+
+
 class Model(Struct, frozen=True, rename="camel"):
     """One model of the model server; null where that server does not say."""
 

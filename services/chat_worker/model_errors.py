@@ -48,7 +48,7 @@ _SENTENCES = {
     ),
     "overflow": (
         ErrorCode.CONTEXT_OVERFLOW,
-        "The conversation does not fit into the loaded context; start a new one or load the model with a longer context.",
+        "The conversation does not fit into the loaded context; start a new one or load the model with a longer one.",
     ),
     "template": (
         ErrorCode.MODEL_ERROR,

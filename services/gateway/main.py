@@ -60,7 +60,7 @@ async def gateway(settings: Settings, process: Process) -> None:
             send_queue_bytes=settings.send_queue_bytes,
         )
         publish_metrics(connections, bus)
-        process.keep_running(end_when_lost(bus, process), name="bus")
+        process.keep_running(bus.until_lost(), name="bus")
         async with bus.listening(subjects.all_replies(gateway_id), connections.deliver):
             await serve(
                 create_app(process, connections, bus, rates),
@@ -77,12 +77,6 @@ def publish_metrics(connections: Connections, bus: Bus) -> None:
     metrics.SEND_QUEUE_BYTES.set_function(connections.waiting_bytes)
     metrics.CLIENT_TASKS.set_function(connections.questions)
     metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)
-
-
-async def end_when_lost(bus: Bus, process: Process) -> None:
-    """The bus reconnects by itself; when it says that it never will again, a new process has to."""
-    await bus.lost.wait()
-    process.fail("the connection to NATS is lost for good")
 
 
 def main() -> None:

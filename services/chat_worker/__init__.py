@@ -1,0 +1,1 @@
+"""Answers chat requests with a language model, and keeps the conversations."""

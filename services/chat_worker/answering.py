@@ -1,0 +1,148 @@
+"""What a worker does with one chat request, from the queue to the acknowledgement.
+
+    WorkItem ─▶ record (user message + placeholder) ─▶ chat:message ─▶ claim ─┬─▶ ours: generate, save, tell, done
+                                                                              ├─▶ not its turn: later
+                                                                              ├─▶ runs elsewhere: join it there, done
+                                                                              └─▶ ended: tell the end, done
+
+A request may come any number of times, to any worker; the database decides who does what.
+"""
+
+import msgspec
+import structlog
+
+from libs.bus.connection import Bus, BusUnavailable, NobodyListens
+from libs.bus.work_queue import WorkItem
+from libs.contract import frames, subjects
+from libs.contract.chat import Asker, ChatSend, GenerationCommand
+from libs.contract.errors import RequestError
+from libs.contract.frames import ClientRequest
+from services.chat_worker import chat_frames
+from services.chat_worker.generations import Generations
+from services.chat_worker.records import (
+    Claimed,
+    Ended,
+    NewRequest,
+    NotYourTurn,
+    Recorded,
+    RunningElsewhere,
+    StoredMessage,
+)
+from services.chat_worker.store import Store
+
+log = structlog.get_logger(__name__)
+
+# How soon to look again whether the answers before this one have ended; times the position, up to the longest.
+TURN_SECONDS = 0.25
+LONGEST_TURN_SECONDS = 2.0
+# While the database or another worker is away.
+RETRY_SECONDS = 1.0
+JOIN_SECONDS = 2.0
+
+_requests = msgspec.json.Decoder(ClientRequest)
+_sends = msgspec.json.Decoder(ChatSend)
+
+
+class Answering:
+    """Handles the items of the `CHAT` queue. One for the whole worker; keeps nothing about requests."""
+
+    def __init__(self, store: Store, bus: Bus, generations: Generations) -> None:
+        self._store = store
+        self._bus = bus
+        self._generations = generations
+
+    async def handle(self, item: WorkItem) -> None:
+        """Brings one request one step further and ends the item accordingly."""
+        try:
+            request = _requests.decode(item.payload)
+            send = _sends.decode(request.data)
+        except msgspec.DecodeError:
+            # The gateway checks every request, so this one is of another version; it would never be understood.
+            log.exception("a request cannot be read and is dropped")
+            await item.done()
+            return
+        asker = Asker(request.reply, request.frame_id)
+        with structlog.contextvars.bound_contextvars(request_id=request.request_id):
+            try:
+                await self._answer(item, request, send, asker)
+            except RequestError as error:
+                if error.code.retryable:
+                    log.warning("a request has to wait", reason=error.message)
+                    await item.later(RETRY_SECONDS)
+                else:
+                    log.info("a request is refused", code=error.code)
+                    await self._tell(
+                        asker, frames.encode_error(error, frame_id=asker.frame_id, request_id=request.request_id)
+                    )
+                    await item.done()
+
+    async def _answer(self, item: WorkItem, request: ClientRequest, send: ChatSend, asker: Asker) -> None:
+        recorded = await self._recorded(item, request, send)
+        if recorded.new or item.deliveries == 1:
+            # Also to somebody who repeats a request; not again while the request waits for its turn.
+            await self._tell(asker, chat_frames.message_frame(recorded.user, asker))
+        match await self._generations.claim(recorded.answer.id):
+            case Claimed(answer):
+                finished = await self._generations.run(answer, recorded.user, send, asker)
+                await (item.done() if finished else item.later())
+            case Ended(answer):
+                await self._tell_the_end(answer, asker)
+                await item.done()
+            case NotYourTurn(answer, position):
+                if item.deliveries == 1:
+                    await self._tell(asker, chat_frames.queued_frame(answer, position, asker))
+                await item.later(min(TURN_SECONDS * position, LONGEST_TURN_SECONDS))
+            case RunningElsewhere(answer):
+                if await self._join(answer, asker):
+                    await item.done()
+                else:
+                    await item.later(RETRY_SECONDS)
+
+    async def _recorded(self, item: WorkItem, request: ClientRequest, send: ChatSend) -> Recorded:
+        new = _new_request(request, send)
+        if item.deliveries > 1 and (known := await self._store.find(new)) is not None:
+            return known
+        if send.conversation_id is not None:
+            await self._record_earlier(item)
+        return await self._store.record(new)
+
+    async def _record_earlier(self, item: WorkItem) -> None:
+        """Gives the requests of one conversation their rows in the order in which they were accepted.
+
+        Another worker may hold an earlier one and be slower to record it; whoever comes first does it for both.
+        """
+        async for payload in item.earlier():
+            try:
+                request = _requests.decode(payload)
+                await self._store.record(_new_request(request, _sends.decode(request.data)))
+            except msgspec.DecodeError:
+                continue  # The worker that holds it says so.
+            except RequestError as error:
+                if error.code.retryable:
+                    raise
+
+    async def _join(self, answer: StoredMessage, asker: Asker) -> bool:
+        """Asks the worker that runs the answer to let this asker watch. False: it does not answer, try later."""
+        command = msgspec.json.encode(GenerationCommand("attach", asker))
+        try:
+            await self._bus.request(subjects.chat_generation(answer.id), command, timeout=JOIN_SECONDS)
+        except NobodyListens:
+            return False
+        log.info("joined a running answer", message_id=answer.id)
+        return True
+
+    async def _tell_the_end(self, answer: StoredMessage, asker: Asker) -> None:
+        await self._tell(asker, chat_frames.streaming_frame(chat_frames.whole_text(answer), asker))
+        await self._tell(asker, chat_frames.streaming_frame(chat_frames.ending(answer, seq=2), asker))
+        for frame in chat_frames.closing_frames(answer, asker):
+            await self._tell(asker, frame)
+
+    async def _tell(self, asker: Asker, frame: bytes) -> None:
+        try:
+            await self._bus.publish(asker.reply, frame)
+        except BusUnavailable:
+            log.warning("a frame was dropped: the bus is away", type=frames.frame_type(frame))
+
+
+def _new_request(request: ClientRequest, send: ChatSend) -> NewRequest:
+    return NewRequest(request.user, request.request_id, send.conversation_id, send.message)

@@ -1,0 +1,125 @@
+"""One attempt at an answer: what to ask, the stream, and what it came to.
+
+history ─▶ fit ─▶ Prompt ─▶ ModelClient ── pieces ──▶ Generation
+                                 └── End | RequestError ──▶ Outcome
+"""
+
+import contextlib
+from time import monotonic
+
+import structlog
+
+from libs.contract.chat import Asker, ChatSend, MessageStatus, Role, Usage
+from libs.contract.errors import RequestError
+from services.chat_worker import chat_frames, metrics
+from services.chat_worker.completion import Piece
+from services.chat_worker.context import MOST_MESSAGES, fit
+from services.chat_worker.generation import Generation, StopReason
+from services.chat_worker.model_client import End, ModelClient, Prompt
+from services.chat_worker.models import ModelCatalog
+from services.chat_worker.records import Outcome, StoredMessage
+from services.chat_worker.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Attempt:
+    """Asks the model server once, and remembers how it went."""
+
+    def __init__(self, store: Store, client: ModelClient, catalog: ModelCatalog, generation: Generation) -> None:
+        self._store = store
+        self._client = client
+        self._catalog = catalog
+        self._generation = generation
+        self._asked_at = 0.0
+        self._first_at: float | None = None
+        self._last_at = 0.0
+        self._model: str | None = None
+        self._end: End | None = None
+        self._failure: RequestError | None = None
+        self._full = False
+
+    async def produce(self, question: StoredMessage, send: ChatSend, asker: Asker, system_prompt: str) -> None:
+        """Streams the answer into the generation. Model errors are kept for `outcome`; a database error is raised."""
+        history = await self._store.context(
+            question.conversation_id, before_message_id=question.id, limit=MOST_MESSAGES
+        )
+        try:
+            prompt = await self._prompt(history, question, send, asker, system_prompt)
+            await self._stream(prompt)
+        except RequestError as error:
+            self._failure = error
+
+    async def _prompt(
+        self,
+        history: list[tuple[Role, str]],
+        question: StoredMessage,
+        send: ChatSend,
+        asker: Asker,
+        system_prompt: str,
+    ) -> Prompt:
+        model = await self._catalog.choose(send.model)
+        self._model = model.id
+        if model.loaded is False:
+            await self._generation.tell(chat_frames.loading_frame(self._generation.row, asker))
+        context = fit(
+            system=system_prompt,
+            history=history,
+            message=question.content,
+            context_length=model.context_length,
+            max_tokens=send.options.max_tokens if send.options else None,
+        )
+        if context.left_out:
+            log.info("the oldest messages do not fit into the context", left_out=context.left_out)
+        return Prompt(model.id, context.messages, send.options, model.context_length)
+
+    async def _stream(self, prompt: Prompt) -> None:
+        self._asked_at = monotonic()
+        async with contextlib.aclosing(self._client.answer(prompt)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Piece):
+                    self._last_at = monotonic()
+                    if self._first_at is None:
+                        self._first_at = self._last_at
+                        metrics.TIME_TO_FIRST_TOKEN.observe(self._first_at - self._asked_at)
+                    await self._generation.add(piece.text, piece.reasoning)
+                    if self._generation.full:
+                        self._full = True
+                        return
+                else:
+                    self._end = piece
+
+    def outcome(self) -> Outcome:
+        """How it went, as honestly as what is known allows."""
+        usage = self._end.usage if self._end else None
+        status, finish_reason = self._status()
+        return Outcome(
+            status=status,
+            content=self._generation.text,
+            reasoning=self._generation.reasoning,
+            model=(self._end.model if self._end else None) or self._model,
+            finish_reason=finish_reason,
+            error_code=self._failure.code if self._failure else None,
+            error_message=self._failure.message if self._failure else None,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            ttft_ms=None if self._first_at is None else round((self._first_at - self._asked_at) * 1000, 1),
+            tokens_per_second=self._tokens_per_second(usage),
+        )
+
+    def _status(self) -> tuple[MessageStatus, str | None]:
+        if self._generation.stop_reason is StopReason.CANCELLED:
+            return MessageStatus.CANCELLED, None
+        if self._failure is not None:
+            return MessageStatus.ERROR, None
+        if self._full:
+            return MessageStatus.COMPLETE, "length"
+        if self._end is None or self._end.finish_reason is None:
+            # The stream ended and nobody said why: it may be cut short.
+            return MessageStatus.INTERRUPTED, None
+        return MessageStatus.COMPLETE, self._end.finish_reason
+
+    def _tokens_per_second(self, usage: Usage | None) -> float | None:
+        if usage is None or self._first_at is None or self._last_at <= self._first_at:
+            return None
+        return round(usage.completion_tokens / (self._last_at - self._first_at), 1)

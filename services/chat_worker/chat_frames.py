@@ -1,0 +1,116 @@
+"""The finished frames of a chat, made from stored rows."""
+
+from libs.contract import frames
+from libs.contract.chat import (
+    AnswerError,
+    Asker,
+    ChatMessage,
+    ChatStatus,
+    ChatStreaming,
+    MessageStatus,
+    Usage,
+)
+from libs.contract.errors import ErrorCode, RequestError
+from services.chat_worker.records import StoredMessage
+
+
+def message(row: StoredMessage) -> ChatMessage:
+    """A row as clients see it."""
+    return ChatMessage(
+        id=row.id,
+        role=row.role,
+        content=row.content,
+        timestamp=row.created_at,
+        conversation_id=row.conversation_id,
+        request_id=row.request_id,
+        status=row.status,
+        reasoning=row.reasoning,
+        model=row.model,
+        error=_error(row),
+    )
+
+
+def message_frame(row: StoredMessage, asker: Asker) -> bytes:
+    return frames.encode("chat:message", message(row), frame_id=asker.frame_id)
+
+
+def queued_frame(answer: StoredMessage, position: int, asker: Asker) -> bytes:
+    data = ChatStatus(
+        request_id=answer.request_id,
+        conversation_id=answer.conversation_id,
+        message_id=answer.id,
+        status="queued",
+        position=position,
+    )
+    return frames.encode("chat:status", data, frame_id=asker.frame_id)
+
+
+def loading_frame(answer: StoredMessage, asker: Asker) -> bytes:
+    data = ChatStatus(
+        request_id=answer.request_id,
+        conversation_id=answer.conversation_id,
+        message_id=answer.id,
+        status="loading_model",
+    )
+    return frames.encode("chat:status", data, frame_id=asker.frame_id)
+
+
+def whole_text(row: StoredMessage) -> ChatStreaming:
+    """An ended answer's text in one piece, for somebody who was not there while it ran."""
+    return ChatStreaming(
+        conversation_id=row.conversation_id,
+        message_id=row.id,
+        epoch=row.epoch,
+        seq=1,
+        chunk=row.content,
+        done=False,
+        reasoning=row.reasoning,
+        reset=True,
+        request_id=row.request_id,
+    )
+
+
+def ending(row: StoredMessage, *, seq: int) -> ChatStreaming:
+    """The `done` frame: how the answer ended, as it stands in the database."""
+    usage = None
+    if row.prompt_tokens is not None and row.completion_tokens is not None:
+        usage = Usage(prompt_tokens=row.prompt_tokens, completion_tokens=row.completion_tokens)
+    return ChatStreaming(
+        conversation_id=row.conversation_id,
+        message_id=row.id,
+        epoch=row.epoch,
+        seq=seq,
+        chunk="",
+        done=True,
+        request_id=row.request_id,
+        status=row.status,
+        finish_reason=row.finish_reason,
+        usage=usage,
+        ttft_ms=row.ttft_ms,
+        tokens_per_second=row.tokens_per_second,
+        model=row.model,
+        error=_error(row),
+    )
+
+
+def streaming_frame(data: ChatStreaming, asker: Asker) -> bytes:
+    return frames.encode("chat:streaming", data, frame_id=asker.frame_id)
+
+
+def closing_frames(row: StoredMessage, asker: Asker) -> list[bytes]:
+    """What follows the `done` frame: the stored message, if there is any text, then why it failed, if it did."""
+    after = []
+    if row.content or row.status is MessageStatus.COMPLETE:
+        after.append(message_frame(row, asker))
+    if row.status is MessageStatus.ERROR:
+        failure = RequestError(
+            ErrorCode(row.error_code or ErrorCode.INTERNAL), row.error_message or "The answer failed."
+        )
+        after.append(frames.encode_error(failure, frame_id=asker.frame_id, request_id=row.request_id))
+    return after
+
+
+def _error(row: StoredMessage) -> AnswerError | None:
+    if row.error_code is None:
+        return None
+    return AnswerError(code=row.error_code, message=row.error_message or "")

@@ -1,0 +1,104 @@
+"""Chat worker: answers every stored chat request with a stream of tokens, and questions about conversations.
+
+NATS ── chat.v1.send.* (queue) ──▶ Answering ─▶ Store      ─▶ database
+                                       └─▶ Generations ── prompt ──▶ LM Studio
+NATS ◀── reply.<gateway>.<connection> ──────┘          ◀── tokens ──
+NATS ◀─▶ chat.v1.query.* ─▶ Questions
+"""
+
+import asyncio
+
+import structlog
+from starlette.applications import Starlette
+
+from libs.bus.connection import Bus, BusUnavailable, connect
+from libs.bus.work_queue import WorkQueue
+from libs.contract import streams, subjects
+from libs.contract.ids import new_id
+from libs.database.engine import BadDatabaseUrl, opened_engine
+from libs.database.transactions import ping
+from libs.runtime.logs import configure_logs
+from libs.runtime.probes import probe_routes
+from libs.runtime.process import Process, run
+from libs.runtime.serving import serve
+from libs.runtime.settings import load
+from services.chat_worker import metrics
+from services.chat_worker.answering import Answering
+from services.chat_worker.generations import Generations
+from services.chat_worker.model_client import ModelClient
+from services.chat_worker.model_server import open_model_server
+from services.chat_worker.models import ModelCatalog
+from services.chat_worker.questions import Questions
+from services.chat_worker.settings import Settings
+from services.chat_worker.store import Store
+
+log = structlog.get_logger(__name__)
+
+# After the grace period: to hand back what still runs.
+HAND_BACK_SECONDS = 5.0
+
+
+async def chat_worker(settings: Settings, process: Process) -> None:
+    worker = new_id()
+    # Opened top to bottom, closed bottom to top: stop listening, hang up, close the database.
+    async with (
+        open_model_server(settings.lm_studio_url, settings.lm_studio_api_key) as model_server,
+        opened_engine(settings.database_url) as engine,
+        connect(settings.nats_url, name=f"chat_worker {worker[:8]}") as bus,
+    ):
+        store = Store(engine)
+        catalog = ModelCatalog(model_server, default=settings.lm_studio_model)
+        client = ModelClient(
+            model_server,
+            connect_seconds=settings.connect_seconds,
+            first_byte_seconds=settings.first_byte_seconds,
+            idle_seconds=settings.idle_seconds,
+            total_seconds=settings.total_seconds,
+        )
+        generations = Generations(store, bus, client, catalog, worker=worker, system_prompt=settings.system_prompt)
+        queue = WorkQueue(bus, streams.CHAT, Answering(store, bus, generations).handle, slots=settings.slots)
+        questions = Questions(store, catalog, bus)
+        publish_metrics(generations, queue, bus)
+
+        process.keep_running(bus.until_lost(), name="bus")
+        process.keep_running(generations.checkpoint_forever(), name="checkpoints")
+        consumer = process.keep_running(queue.run(), name="consumer")
+        async with bus.serving(subjects.CHAT_QUERY_ALL, questions.answer, queue="chat_worker"):
+            await serve(
+                Starlette(
+                    routes=probe_routes(
+                        process,
+                        needs={"nats": bus.ping, "stream": queue.ping, "database": lambda: ping(engine)},
+                        likes={"model_server": catalog.ping},
+                    )
+                ),
+                process,
+                host=settings.host,
+                port=settings.port,
+                drain=lambda: drain(queue, consumer, generations, settings.grace_seconds),
+            )
+
+
+async def drain(queue: WorkQueue, consumer: asyncio.Task[None], generations: Generations, seconds: float) -> None:
+    """Takes no new requests, lets the running answers end, and hands back what has not ended after `seconds`."""
+    queue.stop()
+    await asyncio.wait([consumer], timeout=seconds)
+    generations.hand_back()
+    await asyncio.wait([consumer], timeout=HAND_BACK_SECONDS)
+
+
+def publish_metrics(generations: Generations, queue: WorkQueue, bus: Bus) -> None:
+    metrics.RUNNING.set_function(generations.count)
+    metrics.REQUESTS_IN_HAND.set_function(lambda: queue.running)
+    metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)
+
+
+def main() -> None:
+    settings = load(Settings)
+    configure_logs("chat_worker", log_format=settings.log_format, level=settings.log_level)
+    log.info("starting", **settings.model_dump(include={"host", "port", "slots", "grace_seconds", "lm_studio_url"}))
+    run(lambda process: chat_worker(settings, process), cannot_start=(BusUnavailable, BadDatabaseUrl))
+
+
+if __name__ == "__main__":
+    main()
