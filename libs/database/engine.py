@@ -6,8 +6,6 @@ UTC, nothing waits longer than 5 s for a lock, and the row count of an UPDATE is
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, event, make_url
@@ -48,16 +46,6 @@ def open_engine(url: str, *, check_foreign_keys: bool = True) -> AsyncEngine:
     if parsed.drivername == MYSQL:
         return _open_mysql(parsed)
     raise BadDatabaseUrl(f"A database URL starts with {SQLITE}:// or {MYSQL}://, not with {parsed.drivername}://.")
-
-
-@asynccontextmanager
-async def opened_engine(url: str) -> AsyncIterator[AsyncEngine]:
-    """An engine that is disposed of when the block is left. Raises as `open_engine`."""
-    engine = open_engine(url)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
 
 
 @asynccontextmanager

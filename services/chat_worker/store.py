@@ -15,7 +15,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.contract.chat import Conversation, Conversations, Role
-from libs.contract.errors import ErrorCode, RequestError
 from libs.database.transactions import in_transaction
 from services.chat_worker import store_answers, store_conversations, store_reading
 from services.chat_worker.records import Checkpoint, Claim, HistoryPage, NewRequest, Outcome, Recorded, StoredMessage
@@ -36,15 +35,6 @@ class Store:
         except IntegrityError:
             # Recorded before, or by another worker at this very moment.
             return await self._recorded_before(request)
-
-    async def find(self, request: NewRequest) -> Recorded | None:
-        """The two rows of a request, if it was recorded before."""
-        try:
-            return await self._recorded_before(request)
-        except RequestError as error:
-            if error.code is ErrorCode.NOT_FOUND:
-                return None
-            raise
 
     async def find(self, request: NewRequest) -> Recorded | None:
         """The rows of a request that was recorded before."""

@@ -91,7 +91,11 @@ async def find_request(connection: AsyncConnection, request: NewRequest) -> Reco
         conversation = conversations.c.id == request.conversation_id
     where = (conversation, conversations.c.owner == request.owner, messages.c.request_id == request.request_id)
     rows = await read_messages(connection, *where, limit=2, oldest_first=True)
-    return Recorded(*rows, new=False) if len(rows) == 2 else None
+    match rows:
+        case [user, answer]:
+            return Recorded(user, answer, new=False)
+        case _:
+            return None
 
 
 async def claim(connection: AsyncConnection, message_id: int, worker: str, lease_ms: int, max_epoch: int) -> Claim:
