@@ -6,7 +6,7 @@ from tests.architecture import source
 
 # Put together here, so that this file itself holds none of them.
 REGISTRIES = ["py" + "pi.org", "python" + "hosted.org", "npm" + "js.org", "npm" + "js.com", "deb" + "ian.org"]
-MACHINE_PATHS = ["/wo" + "rk/", "/tmp" + "/probe", "/ro" + "ot/", "/opt/py" + "pi"]
+MACHINE_PATHS = ["/wo" + "rk/", "/tm" + "p/probe", "/ro" + "ot/", "/opt/py" + "pi"]
 
 
 def test_no_file_names_a_package_registry_or_a_path_of_one_machine() -> None:
