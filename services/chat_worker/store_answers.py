@@ -36,7 +36,7 @@ _NO_LEASE = {"lease_owner": None, "lease_until": None}
 # No live worker holds it.
 _UNATTENDED = or_(
     messages.c.status == MessageStatus.PENDING,
-    and_(messages.c.status == MessageStatus.STREAMING, messages.c.lease_until < now_ms()),
+    and_(messages.c.status == MessageStatus.STREAMING, messages.c.lease_until <= now_ms()),
 )
 
 _LENGTHS = {column.name: column.type.length for column in messages.c if isinstance(column.type, String)}

@@ -1,0 +1,203 @@
+"""Claiming an answer: one worker at a time, in the order of the conversation, by the database's clock."""
+
+import asyncio
+
+import pytest
+from msgspec import structs
+
+from libs.contract.chat import MessageStatus
+from libs.contract.errors import ErrorCode, RequestError
+from libs.contract.ids import LOCAL_USER
+from services.chat_worker.records import (
+    Checkpoint,
+    Claim,
+    Claimed,
+    Ended,
+    NewRequest,
+    NotYourTurn,
+    Outcome,
+    RunningElsewhere,
+    StoredMessage,
+)
+from services.chat_worker.store import Store
+
+COMPLETE = Outcome(status=MessageStatus.COMPLETE, content="done")
+
+
+async def recorded(store: Store, request_id: str, conversation_id: int | None = 1) -> StoredMessage:
+    return (await store.record(NewRequest(LOCAL_USER, request_id, conversation_id, "Olá"))).answer
+
+
+async def claim(store: Store, message_id: int, *, lease_ms: int = 60_000, max_epoch: int = 5) -> Claim:
+    return await store.claim(message_id, worker="w", lease_ms=lease_ms, max_epoch=max_epoch)
+
+
+async def test_a_pending_answer_is_claimed_under_its_first_epoch(store: Store) -> None:
+    """What claim returns is what stands in the database."""
+    answer = await recorded(store, "r1")
+    expected = structs.replace(answer, status=MessageStatus.STREAMING, epoch=1)
+    assert await claim(store, answer.id) == Claimed(expected)
+    assert await store.answer(answer.id) == expected
+
+
+async def test_of_two_claimers_at_once_one_wins(stores: tuple[Store, Store]) -> None:
+    """Ten claims at the same moment: one is told to run it, the others that it runs."""
+    answer = await recorded(stores[0], "r1")
+    claims = await asyncio.gather(*(claim(stores[i % 2], answer.id) for i in range(10)))
+    assert sorted(type(one).__name__ for one in claims) == ["Claimed"] + ["RunningElsewhere"] * 9
+    assert (await stores[0].answer(answer.id)).epoch == 1
+
+
+async def test_of_two_claimers_of_an_abandoned_answer_one_wins(stores: tuple[Store, Store]) -> None:
+    """The same for an answer whose worker has died."""
+    answer = await recorded(stores[0], "r1")
+    await claim(stores[0], answer.id, lease_ms=0)
+    claims = await asyncio.gather(*(claim(stores[i % 2], answer.id) for i in range(10)))
+    assert sorted(type(one).__name__ for one in claims) == ["Claimed"] + ["RunningElsewhere"] * 9
+    assert (await stores[0].answer(answer.id)).epoch == 2
+
+
+async def test_a_running_answer_is_left_to_its_worker(stores: tuple[Store, Store]) -> None:
+    """And the other learns how long that worker's word still holds."""
+    answer = await recorded(stores[0], "r1")
+    await claim(stores[0], answer.id, lease_ms=60_000)
+    refused = await claim(stores[1], answer.id)
+    assert isinstance(refused, RunningElsewhere)
+    assert 50_000 < refused.lease_left_ms <= 60_000
+
+
+async def test_a_lease_that_ran_out_lets_the_next_worker_begin_again(stores: tuple[Store, Store]) -> None:
+    """The epoch rises and the text that the dead worker had saved is gone."""
+    answer = await recorded(stores[0], "r1")
+    await claim(stores[0], answer.id)
+    await stores[0].checkpoint([Checkpoint(answer.id, 1, "half an ans", "thought")], lease_ms=0)
+    expected = structs.replace(answer, status=MessageStatus.STREAMING, epoch=2)
+    assert await until_free(stores[1], answer.id) == Claimed(expected)
+    assert await stores[1].answer(answer.id) == expected
+
+
+async def until_free(store: Store, message_id: int) -> Claim:
+    """Claims again until no lease is in the way, as a worker does."""
+    async with asyncio.timeout(10):
+        while isinstance(result := await claim(store, message_id), RunningElsewhere):
+            pass
+        return result
+
+
+async def test_a_lease_runs_out_by_itself(store: Store) -> None:
+    """Nobody has to do anything: after its milliseconds, by the database's clock, the answer is free."""
+    answer = await recorded(store, "r1")
+    await claim(store, answer.id, lease_ms=150)
+    assert isinstance(await claim(store, answer.id), RunningElsewhere)
+    assert isinstance(await until_free(store, answer.id), Claimed)
+
+
+async def test_a_checkpoint_prolongs_the_lease_and_keeps_the_text(store: Store) -> None:
+    """A worker that saves is alive."""
+    answer = await recorded(store, "r1")
+    await claim(store, answer.id, lease_ms=1000)
+    assert await store.checkpoint([Checkpoint(answer.id, 1, "Olá 👋", "hm")], lease_ms=60_000) == set()
+    refused = await claim(store, answer.id)
+    assert isinstance(refused, RunningElsewhere)
+    assert refused.lease_left_ms > 50_000
+    assert (refused.answer.content, refused.answer.reasoning) == ("Olá 👋", "hm")
+
+
+async def test_one_checkpoint_saves_many_answers_and_names_the_lost_ones(stores: tuple[Store, Store]) -> None:
+    """Taken over, finished, unknown: each is named, and none of them is changed."""
+    kept, taken, finished = [(await recorded(stores[0], f"r{i}", None)).id for i in range(3)]
+    for message_id, lease_ms in ((kept, 60_000), (taken, 0), (finished, 60_000)):
+        await claim(stores[0], message_id, lease_ms=lease_ms)
+    assert isinstance(await until_free(stores[1], taken), Claimed)
+    await stores[0].finish(finished, 1, COMPLETE)
+    checkpoints = [Checkpoint(message_id, 1, "late") for message_id in (finished, 4711, taken, kept)]
+    assert await stores[0].checkpoint(checkpoints, lease_ms=60_000) == {taken, finished, 4711}
+    assert [(await stores[0].answer(i)).content for i in (kept, taken, finished)] == ["late", "", "done"]
+
+
+async def test_the_same_checkpoint_twice_is_not_taken_for_a_lost_answer(store: Store) -> None:
+    """MySQL counts changed rows where we need matched ones, unless it is told."""
+    answer = await recorded(store, "r1")
+    await claim(store, answer.id)
+    for _ in range(3):
+        assert await store.checkpoint([Checkpoint(answer.id, 1, "same")], lease_ms=60_000) == set()
+
+
+async def test_a_released_answer_is_free_at_once(stores: tuple[Store, Store]) -> None:
+    """A worker that stops need not let the others wait for its lease."""
+    answer = await recorded(stores[0], "r1")
+    await claim(stores[0], answer.id)
+    await stores[0].release(answer.id, 1)
+    assert isinstance(await claim(stores[1], answer.id), Claimed)
+
+
+async def test_a_release_under_an_old_epoch_does_nothing(stores: tuple[Store, Store]) -> None:
+    """It would take the answer from the worker that has it now."""
+    answer = await recorded(stores[0], "r1")
+    await claim(stores[0], answer.id)
+    await stores[0].release(answer.id, 1)
+    await claim(stores[1], answer.id)
+    await stores[0].release(answer.id, 1)
+    assert isinstance(await claim(stores[0], answer.id), RunningElsewhere)
+
+
+async def test_answers_of_one_conversation_wait_for_their_turn(store: Store) -> None:
+    """The third hears that two come first; once they have ended, it is its turn."""
+    first, second, third = [await recorded(store, f"r{i}") for i in range(3)]
+    assert await claim(store, third.id) == NotYourTurn(third, 2)
+    await claim(store, first.id)
+    assert await claim(store, second.id) == NotYourTurn(second, 1)
+    await store.finish(first.id, 1, COMPLETE)
+    assert await claim(store, third.id) == NotYourTurn(third, 1)
+    assert isinstance(await claim(store, second.id), Claimed)
+    await store.finish(second.id, 1, COMPLETE)
+    assert isinstance(await claim(store, third.id), Claimed)
+
+
+async def test_other_conversations_do_not_wait(store: Store) -> None:
+    """Order is a promise within a conversation only."""
+    await recorded(store, "r1")
+    other = await recorded(store, "r2", None)
+    assert isinstance(await claim(store, other.id), Claimed)
+
+
+async def test_all_claims_of_a_conversation_at_once_let_exactly_the_first_begin(stores: tuple[Store, Store]) -> None:
+    """Claims lock only the row that they are about: none of these waits for, or deadlocks with, another."""
+    answers = [await recorded(stores[0], f"r{i}") for i in range(6)]
+    claims = await asyncio.gather(*(claim(stores[i % 2], answer.id) for i, answer in enumerate(answers)))
+    assert [type(one) for one in claims] == [Claimed] + [NotYourTurn] * 5
+
+
+async def test_an_answer_that_no_worker_could_finish_ends_as_an_error(store: Store) -> None:
+    """A poisoned request stops after its attempts, and those behind it go on."""
+    answer = await recorded(store, "r1")
+    following = await recorded(store, "r2")
+    for _ in range(2):
+        assert isinstance(await claim(store, answer.id, max_epoch=2), Claimed)
+        await store.release(answer.id, (await store.answer(answer.id)).epoch)
+    given_up = await claim(store, answer.id, max_epoch=2)
+    assert isinstance(given_up, Ended)
+    assert (given_up.answer.status, given_up.answer.error_code, given_up.answer.epoch) == (
+        MessageStatus.ERROR,
+        ErrorCode.INTERNAL,
+        2,
+    )
+    assert given_up.answer.error_message == "Gave up after 2 attempts."
+    assert given_up.answer == await store.answer(answer.id)
+    assert isinstance(await claim(store, following.id), Claimed)
+
+
+async def test_an_ended_answer_is_not_claimed(store: Store) -> None:
+    """It comes back as it stands."""
+    answer = await recorded(store, "r1")
+    await claim(store, answer.id)
+    finished = await store.finish(answer.id, 1, COMPLETE)
+    assert finished is not None
+    assert await claim(store, answer.id) == Ended(finished)
+
+
+async def test_an_unknown_answer_is_not_found(store: Store) -> None:
+    """Its conversation may have been deleted while the request waited."""
+    with pytest.raises(RequestError) as caught:
+        await claim(store, 4711)
+    assert caught.value.code == ErrorCode.NOT_FOUND
