@@ -62,6 +62,14 @@ async def chat_url(database_url: str) -> str:
     return database_url
 
 
+@pytest.fixture
+async def mariadb_chat_url(mariadb_url: str) -> AsyncIterator[str]:
+    """The same on MariaDB alone."""
+    async with _own_schema(mariadb_url) as url:
+        await upgrade(url, CHAT_MIGRATIONS)
+        yield url
+
+
 @asynccontextmanager
 async def _own_schema(server_url: str) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(8)}"

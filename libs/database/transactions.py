@@ -119,8 +119,9 @@ def _mysql_code(error: DBAPIError) -> object:
 
 
 def _sqlite_code(error: DBAPIError) -> int | None:
+    code = getattr(error.orig, "sqlite_errorcode", None)
     # The low byte is the error; the rest tells its variety (SQLITE_BUSY_SNAPSHOT …).
-    return error.orig.sqlite_errorcode & 0xFF if isinstance(error.orig, sqlite3.OperationalError) else None
+    return code & 0xFF if isinstance(code, int) else None
 
 
 def _reason(error: DBAPIError) -> str:

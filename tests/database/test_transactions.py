@@ -1,0 +1,201 @@
+"""Units of work under rivals, cuts and frozen networks."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, insert, make_url, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from libs.contract.errors import ErrorCode
+from libs.database.engine import opened_engine
+from libs.database.transactions import DatabaseUnavailable, in_transaction, ping
+from tests.database.relay import relay
+
+metadata = MetaData()
+counters = Table("counters", metadata, Column("id", Integer, primary_key=True), Column("value", Integer))
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine whose database holds two counters at 0."""
+    async with opened_engine(database_url) as engine:
+        await in_transaction(engine, create_counters)
+        yield engine
+
+
+async def create_counters(connection: AsyncConnection) -> None:
+    await connection.run_sync(metadata.create_all)
+    await connection.execute(insert(counters), [{"id": 1, "value": 0}, {"id": 2, "value": 0}])
+
+
+async def values(connection: AsyncConnection) -> list[int]:
+    return list(await connection.scalars(select(counters.c.value).order_by(counters.c.id)))
+
+
+async def increment(connection: AsyncConnection, counter: int) -> None:
+    await connection.execute(update(counters).where(counters.c.id == counter).values(value=counters.c.value + 1))
+
+
+async def test_work_that_raises_leaves_no_trace(engine: AsyncEngine) -> None:
+    """All or nothing; the exception itself comes through unchanged."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await increment(connection, 1)
+        await connection.execute(insert(counters).values(id=1, value=0))
+
+    with pytest.raises(IntegrityError):
+        await in_transaction(engine, work)
+    assert await in_transaction(engine, values, read_only=True) == [0, 0]
+
+
+async def test_work_that_is_cancelled_leaves_no_trace_and_no_lock(engine: AsyncEngine) -> None:
+    """A worker that stops in the middle of it."""
+    inside = asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await increment(connection, 1)
+        inside.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(in_transaction(engine, work))
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await in_transaction(engine, lambda connection: increment(connection, 1))
+    assert await in_transaction(engine, values, read_only=True) == [1, 0]
+
+
+async def test_a_deadlock_is_resolved_by_repeating_the_loser(engine: AsyncEngine) -> None:
+    """Two units lock two rows in opposite order: the database ends one of them, and both get done."""
+    both_inside = asyncio.Barrier(2)
+    runs = 0
+
+    async def work(connection: AsyncConnection, first: int, second: int) -> None:
+        nonlocal runs
+        runs += 1
+        await increment(connection, first)
+        if runs <= 2 and engine.dialect.name == "mysql":  # on SQLite writers take turns from their first statement
+            await both_inside.wait()
+        await increment(connection, second)
+
+    await asyncio.gather(
+        in_transaction(engine, lambda connection: work(connection, 1, 2)),
+        in_transaction(engine, lambda connection: work(connection, 2, 1)),
+    )
+    assert await in_transaction(engine, values, read_only=True) == [2, 2]
+    assert runs == (3 if engine.dialect.name == "mysql" else 2)
+
+
+async def test_a_deadline_ends_the_waiting(engine: AsyncEngine) -> None:
+    """The sentence says how long was waited, and the engine is of use afterwards."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT 1"))
+        await asyncio.Event().wait()
+
+    with pytest.raises(DatabaseUnavailable, match=r"no answer within 0\.1 s"):
+        await in_transaction(engine, work, deadline_seconds=0.1)
+    await ping(engine)
+
+
+async def test_a_statement_that_is_wrong_is_not_called_an_outage(engine: AsyncEngine) -> None:
+    """A missing table is a defect: repeating the request would not help."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT * FROM no_such_table"))
+
+    with pytest.raises(Exception, match="no_such_table") as caught:
+        await in_transaction(engine, work)
+    assert not isinstance(caught.value, DatabaseUnavailable)
+
+
+async def test_sqlite_locked_by_somebody_else_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the attempts, not for ever."""
+    monkeypatch.setattr("libs.database.engine.LOCK_WAIT_SECONDS", 0.05)
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
+    async with opened_engine(url) as engine, opened_engine(url) as other:
+        await in_transaction(engine, create_counters)
+        async with other.begin():
+            with pytest.raises(DatabaseUnavailable, match="locks were not free in 5 attempts"):
+                await in_transaction(engine, lambda connection: increment(connection, 1))
+            assert await in_transaction(engine, values, read_only=True) == [0, 0]
+        await in_transaction(engine, lambda connection: increment(connection, 1))
+
+
+async def test_an_sqlite_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    """Told in a sentence with its path."""
+    (tmp_path / "x.db").write_text("this is a text file, and no database " * 100)
+    async with opened_engine(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}") as engine:
+        with pytest.raises(DatabaseUnavailable, match=r"x\.db cannot be used at the moment: file is not a database"):
+            await ping(engine)
+
+
+async def test_nobody_at_the_address_is_unavailable(mariadb_url: str) -> None:
+    """The sentence names the address, the error asks for a repeat; neither holds the password."""
+    url = make_url(mariadb_url).set(host="127.0.0.1", port=1, password="secret")  # noqa: S106 (no real one)
+    async with opened_engine(url.render_as_string(hide_password=False)) as engine:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            await ping(engine)
+    assert caught.value.message.startswith("The database 127.0.0.1:1/mysql cannot be used at the moment: ")
+    assert (caught.value.code, "secret" in str(caught.value)) == (ErrorCode.SERVICE_UNAVAILABLE, False)
+
+
+async def test_a_wrong_password_is_unavailable(mariadb_url: str) -> None:
+    """It is told as what it is, without the password."""
+    url = make_url(mariadb_url).set(username="nobody", password="secret")  # noqa: S106 (no real one)
+    async with opened_engine(url.render_as_string(hide_password=False)) as engine:
+        with pytest.raises(DatabaseUnavailable, match="Access denied") as caught:
+            await ping(engine)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_cut_connection_is_unavailable_once_and_then_replaced(mariadb_url: str) -> None:
+    """In the middle of a unit of work it is told; a connection that broke while idle is replaced unnoticed."""
+    server = make_url(mariadb_url)
+    async with relay(str(server.host), server.port or 3306) as between:
+        url = server.set(host="127.0.0.1", port=between.port).render_as_string(hide_password=False)
+        async with opened_engine(url) as engine:
+            await ping(engine)
+            between.cut()
+            await ping(engine)
+
+            async def work(connection: AsyncConnection) -> None:
+                between.cut()
+                await connection.execute(text("SELECT 1"))
+
+            with pytest.raises(DatabaseUnavailable):
+                await in_transaction(engine, work)
+            await ping(engine)
+
+
+async def test_a_frozen_network_is_noticed_by_the_ping_in_time(mariadb_url: str) -> None:
+    """Readiness has to be told within 2 s, with connections in the pool and without; then all recovers by itself."""
+    server = make_url(mariadb_url)
+    async with relay(str(server.host), server.port or 3306) as between:
+        url = server.set(host="127.0.0.1", port=between.port).render_as_string(hide_password=False)
+        async with opened_engine(url) as engine:
+            await ping(engine)
+            between.freeze()
+            for _ in range(2):
+                started = time.monotonic()
+                with pytest.raises(DatabaseUnavailable, match="no answer within"):
+                    await ping(engine)
+                assert time.monotonic() - started < 2
+            between.thaw()
+            await ping(engine)
+
+
+async def test_a_read_only_unit_does_not_wait_for_the_sqlite_writer(tmp_path: Path) -> None:
+    """It sees what was committed before."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
+    async with opened_engine(url) as engine, opened_engine(url) as other:
+        await in_transaction(engine, create_counters)
+        async with other.begin() as writing:
+            await increment(writing, 1)
+            assert await in_transaction(engine, values, read_only=True, deadline_seconds=1) == [0, 0]
+        assert await in_transaction(engine, values, read_only=True) == [1, 0]
