@@ -57,8 +57,12 @@ class _Chunk(Struct, frozen=True, gc=False):
     choices: list[_Choice] | None = None
     usage: _Counted | None = None  # in a last chunk without choices, in the finishing chunk, or in every one
     model: str | None = None
-    object: str | None = None
+    object: str | None = None  # vLLM's complaints are an "error"
     error: Any = None
+    detail: Any = None
+
+    def complains(self) -> bool:
+        return self.error is not None or self.detail is not None or self.object == "error"
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
@@ -112,7 +116,7 @@ class CompletionReader:
     def read_body(self, status: int, body: bytes, retry_after: str | None = None) -> Piece | None:
         """A whole body where a stream was asked for: a server that does not stream, or its complaint."""
         chunk = _decoded(Event(body))
-        if status != HTTPStatus.OK or chunk is None or not chunk.choices or chunk.error is not None:
+        if status != HTTPStatus.OK or chunk is None or not chunk.choices or chunk.complains():
             self.failure = model_errors.refused(status, body, retry_after=retry_after)
             return None
         self._take(chunk)
@@ -125,8 +129,8 @@ class CompletionReader:
                 self.ended = True
                 break
             chunk = _decoded(event)
-            if event.name == "error" or chunk is None or chunk.error is not None or chunk.object == "error":
-                self.failure = _failure(event, chunk)
+            if chunk is None or chunk.complains() or event.name == "error":
+                self.failure = _failure(event)
                 break
             self._take(chunk)
         return self._merged()
@@ -186,14 +190,10 @@ def _mended(text: str) -> str:
     return loose.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _failure(event: Event, chunk: _Chunk | None) -> RequestError:
+def _failure(event: Event) -> RequestError:
+    """A complaint in any form, or something that is no chunk at all."""
     try:
         value: object = msgspec.json.decode(event.text)
     except (ValueError, RecursionError):
-        value = event.text
-    if chunk is None and event.name != "error":
-        # Not a chunk: a complaint of another form (`{"detail": …}`, a bare string), or garbage.
-        if isinstance(value, dict) and value.keys() & {"error", "detail", "message"}:
-            return model_errors.complained(value)
-        return model_errors.unreadable(event.text)
+        return model_errors.complained(event.text) if event.name == "error" else model_errors.unreadable(event.text)
     return model_errors.complained(value)

@@ -60,7 +60,7 @@ _SENTENCES = {
     ),
     "other": (
         ErrorCode.MODEL_ERROR,
-        "The model server refused the request.",
+        "The model server could not answer this.",
     ),
 }
 

@@ -3,6 +3,7 @@
 httpx's API over aiohttp's transport: a paced token stream costs a third of what it costs over httpx's own.
 """
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -67,7 +68,8 @@ async def open_model_server(url: str, api_key: str | None = None) -> AsyncIterat
     headers = {"accept-encoding": "identity"}
     if api_key:
         headers["authorization"] = f"Bearer {api_key.strip()}"
-    transport = AiohttpTransport(client=_session)
+    # The session brings its own certificates; without a context the transport would load httpx's as well, for nothing.
+    transport = AiohttpTransport(client=_session, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     async with httpx.AsyncClient(
         base_url=f"{root}/", headers=headers, transport=transport, trust_env=False, timeout=_TIMEOUT_SECONDS
     ) as http:

@@ -17,14 +17,13 @@ from typing import Any, Self
 
 import msgspec
 
-from tests.scripted_model import catalogs, wire
+from tests.scripted_model import catalogs, waiting, wire
 from tests.scripted_model.call import Call, HangUp, Reset, Seen
 from tests.scripted_model.catalogs import Flavour
 from tests.scripted_model.complaints import unknown_model
 from tests.scripted_model.scripts import find
 
 _REMEMBERED_REQUESTS = 20_000
-_LOOK_AGAIN_SECONDS = 0.002
 
 
 class ScriptedModel:
@@ -66,9 +65,11 @@ class ScriptedModel:
 
     async def until(self, condition: Callable[[Self], object], seconds: float = 1.0) -> None:
         """Waits until the condition holds. Raises `TimeoutError`."""
-        async with asyncio.timeout(seconds):
-            while not condition(self):  # noqa: ASYNC110 - any condition on what was seen; no event knows them all
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+        async def holds() -> object:
+            return condition(self)
+
+        await waiting.until(holds, seconds)
 
 
 class Connection(asyncio.Protocol):
