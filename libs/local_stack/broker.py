@@ -8,7 +8,7 @@ from pathlib import Path
 
 from libs.local_stack import readiness
 from libs.local_stack.data_folder import DataFolder
-from libs.local_stack.processes import Program
+from libs.local_stack.processes import Layer, Program
 
 # sync_interval: without it the server calls fsync every two minutes, and a power cut loses what was accepted.
 # js_ack_fc_v2: nats-py 2.16 reads the newer form of acknowledgement subjects wrongly and stops reading.
@@ -30,6 +30,7 @@ def program(folder: DataFolder, port: int, env: Mapping[str, str]) -> Program:
     configuration = folder.write_private("nats.conf", text)
     return Program(
         name="nats",
+        layer=Layer.BROKER,
         command=[str(Path(sysconfig.get_path("scripts")) / "nats-server"), "--config", str(configuration)],
         env=env,
         url=f"nats://orquestrador:{password}@127.0.0.1:{port}",

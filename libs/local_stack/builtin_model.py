@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from libs.local_stack import readiness
-from libs.local_stack.processes import Program
+from libs.local_stack.processes import Layer, Program
 from libs.local_stack.start_error import StartError
 
 NAME = "smollm2-135m-instruct"
@@ -16,10 +16,11 @@ def program(port: int, env: Mapping[str, str]) -> Program:
     """The model server, an OpenAI-compatible one, as a process of its own."""
     return Program(
         name="model",
+        layer=Layer.MODEL,
         command=[sys.executable, "-m", "libs.local_stack.model_server", str(port), str(weights())],
         env=env,
         url=f"http://127.0.0.1:{port}/v1",
-        ready=readiness.http_ok(f"http://127.0.0.1:{port}/health"),
+        ready=readiness.http_ok(port, "/health"),
         stop_seconds=2,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from libs.local_stack import readiness
 from libs.local_stack.data_folder import DataFolder
-from libs.local_stack.processes import Program
+from libs.local_stack.processes import Layer, Program
 from libs.local_stack.start_error import StartError
 
 # Everything in it is expendable, so nothing is written to disk, and the oldest goes when memory is full.
@@ -30,10 +30,11 @@ def program(folder: DataFolder, port: int, env: Mapping[str, str]) -> Program:
     configuration = folder.write_private("valkey.conf", text)
     return Program(
         name="valkey",
+        layer=Layer.CACHE,
         command=[str(binary()), str(configuration)],
         env=env,
         url=f"redis://:{password}@127.0.0.1:{port}/0",
-        ready=readiness.says(port, after=f"AUTH {password}\r\n".encode(), expected=b"+OK"),
+        ready=readiness.says(port, asked=f"AUTH {password}\r\n".encode(), expected=b"+OK"),
         stop_seconds=5,
     )
 

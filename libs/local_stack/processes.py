@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Self
 
@@ -17,10 +18,21 @@ from libs.local_stack import guard, tether
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+class Layer(IntEnum):
+    """Who stands on whom: the last is stopped first."""
+
+    BROKER = 1
+    CACHE = 2
+    MODEL = 3
+    WORKER = 4
+    GATEWAY = 5
+
+
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, and how to tell that it is ready for work."""
 
     name: str
+    layer: Layer
     command: Sequence[str]
     env: Mapping[str, str]
     # What a client connects to.

@@ -1,7 +1,10 @@
 """The stack as a whole: what is started, in which order, with what.
 
-nats, valkey ──▶ provisioning (once) ──▶ chat workers ──▶ gateways        started from left to right,
-model ────────────────────────────────────────────────▶                  stopped from right to left
+nats, valkey ──┬─▶ provisioning (once) ──▶ chat workers ──┐
+               └─▶ gateways ──────────────────────────────┼──▶ all ready
+model ────────────────────────────────────────────────────┘
+
+What waits for nothing else starts at once: most of the time goes into importing the code of the services.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ import msgspec
 from libs.local_stack import broker, builtin_model, cache, lm_studio_probe, ports, services
 from libs.local_stack.data_folder import DataFolder
 from libs.local_stack.lm_studio_probe import ModelChoice
-from libs.local_stack.processes import Program
+from libs.local_stack.processes import Layer, Program
 from libs.local_stack.supervisor import Supervisor
 
 PROVISIONING_SECONDS = 60.0
@@ -51,17 +54,16 @@ class Stack:
         """Start everything and wait until it is ready. Raises StartError; what had started is then still running."""
         for port in self._gateway_ports:
             ports.check_free(self._host, port)
-        self._supervisor.start(self._broker)
-        self._supervisor.start(self._cache)
+        self._supervisor.start(self._broker, self._cache)
         choice = await lm_studio_probe.choose(self._env, builtin=self._options.builtin_model)
         model_url = choice.url or self._start_builtin_model()
         self._env |= {"NATS_URL": self._broker.url, "VALKEY_URL": self._cache.url, "LM_STUDIO_URL": model_url}
         if not self._env.get("CHAT_WORKER_DATABASE_URL"):
             self._env["CHAT_WORKER_DATABASE_URL"] = self._folder.database_url
         await self._supervisor.ready(self._broker, self._cache)
+        self._supervisor.start(*self._gateways())
         await self._provision()
         self._supervisor.start(*self._chat_workers())
-        self._supervisor.start(*self._gateways())
         await self._supervisor.ready()
         self._supervisor.publish()
         return choice
@@ -77,6 +79,7 @@ class Stack:
     async def _provision(self) -> None:
         program = Program(
             name="provisioning",
+            layer=Layer.WORKER,
             command=[sys.executable, "-m", "libs.provisioning"],
             env=self._env,
             url="",

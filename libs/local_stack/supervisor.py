@@ -1,17 +1,17 @@
-"""Keeps the child processes running: starts them, restarts those that die, stops all in reverse order.
+"""Keeps the child processes running: starts them, restarts those that die, stops all in order.
 
-Programs that are started together are stopped together. One task per program owns its process from first start to last
-stop, so that no process can slip through between a restart and the stop.
+Programs of one layer are stopped together, after those of the layers above. One task per program owns its process from
+first start to last stop, so that no process can slip through between a restart and the stop.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from libs.local_stack import processes
 from libs.local_stack.data_folder import DataFolder, Running
-from libs.local_stack.processes import ChildProcess, Leash, Program
+from libs.local_stack.processes import ChildProcess, Layer, Leash, Program
 from libs.local_stack.start_error import StartError
 
 FIRST_PAUSE_SECONDS = 0.5
@@ -105,18 +105,18 @@ def size(log: Path) -> int:
 
 
 class Supervisor:
-    """All programs of one launcher, in the order in which they were started."""
+    """All programs of one launcher."""
 
     def __init__(self, folder: DataFolder, leash: Leash, say: Say) -> None:
         self.folder = folder
         self.leash = leash
         self.say = say
-        self._waves: list[list[Keeper]] = []
+        self._keepers: list[Keeper] = []
         self._published = False
 
     def start(self, *programs: Program) -> None:
-        """Start programs that depend on nothing among themselves; from now on they are kept running."""
-        self._waves.append([Keeper(program, self) for program in programs])
+        """Start programs; from now on they are kept running."""
+        self._keepers += [Keeper(program, self) for program in programs]
 
     async def run_once(self, program: Program, *, seconds: float) -> None:
         """Run a program to its end. Raises StartError when it takes longer or fails."""
@@ -136,7 +136,7 @@ class Supervisor:
 
     async def ready(self, *programs: Program) -> None:
         """Wait until these, or all that were started, are ready. Raises StartError naming the one that is not."""
-        keepers = [keeper for keeper in self._keepers() if not programs or keeper.program in programs]
+        keepers = [keeper for keeper in self._keepers if not programs or keeper.program in programs]
         waiting = [asyncio.create_task(self._ready(keeper)) for keeper in keepers]
         try:
             await asyncio.gather(*waiting)
@@ -170,24 +170,24 @@ class Supervisor:
     def running(self) -> dict[str, Running]:
         return {
             keeper.program.name: Running(keeper.process.pid, keeper.program.url, str(keeper.log))
-            for keeper in self._keepers()
+            for keeper in sorted(self._keepers, key=lambda keeper: keeper.program.layer)
             if keeper.process is not None
         }
 
     async def stop(self) -> None:
-        """Stop everything, the last started first. Nothing is left afterwards."""
+        """Stop everything, layer by layer from the top. Nothing is left afterwards."""
         self._published = False
-        for wave in reversed(self._waves):
-            for keeper in wave:
+        for layer in reversed(Layer):
+            keepers = [keeper for keeper in self._keepers if keeper.program.layer is layer]
+            for keeper in keepers:
                 keeper.stopping.set()
-            await asyncio.gather(*(keeper.task for keeper in wave), return_exceptions=True)
+            for result in await asyncio.gather(*(keeper.task for keeper in keepers), return_exceptions=True):
+                if isinstance(result, BaseException):
+                    self.say(f"  stopping failed: {result!r}")
 
     def kill(self) -> None:
         """End every process at once."""
-        for keeper in self._keepers():
+        for keeper in self._keepers:
             keeper.stopping.set()
             if keeper.process is not None:
                 keeper.process.kill()
-
-    def _keepers(self) -> Sequence[Keeper]:
-        return [keeper for wave in self._waves for keeper in wave]

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 
-from libs.local_stack.processes import Program
+from libs.local_stack.processes import Layer, Program
 
 STAY = "import signal; print('staying', flush=True); signal.pause()"
 STAY_ANYWAY = (
@@ -26,6 +26,7 @@ def python(
     name: str,
     code: str,
     *,
+    layer: Layer = Layer.WORKER,
     ready: Callable[[], Awaitable[bool]] = ready_at_once,
     stop_seconds: float = 5.0,
     env: Mapping[str, str] | None = None,
@@ -33,6 +34,7 @@ def python(
     """`python -c code` as a program."""
     return Program(
         name=name,
+        layer=layer,
         command=[sys.executable, "-c", code],
         env=env or {},
         url=f"http://{name}",

@@ -20,7 +20,7 @@ ENV = dict(os.environ)  # noqa: TID251 (children need PATH and the like)
 
 async def restart(supervisor: Supervisor, program: Program) -> None:
     """Kill it and wait until the supervisor has brought it back."""
-    keeper = supervisor._keepers()[0]
+    keeper = supervisor._keepers[0]
     assert keeper.process is not None
     old = keeper.process.pid
     keeper.process.kill()

@@ -8,6 +8,7 @@ import pytest
 
 from libs.local_stack import supervisor as supervising
 from libs.local_stack.data_folder import DataFolder, Running
+from libs.local_stack.processes import Layer
 from libs.local_stack.start_error import StartError
 from libs.local_stack.supervisor import Supervisor
 from tests.local_stack import programs
@@ -47,15 +48,15 @@ async def test_the_pause_starts_over_after_a_healthy_life(
     assert ["in 0.01 s" in line for line in said[:3]] == [True, True, True]
 
 
-async def test_programs_are_stopped_in_reverse_order(
+async def test_programs_are_stopped_layer_by_layer_from_the_top(
     supervisor: Supervisor, folder: DataFolder, said: list[str]
 ) -> None:
-    """First those that use the others."""
-    for name in ("first", "second", "third"):
-        supervisor.start(programs.python(name, programs.STAY))
-    await staying(supervisor, folder, "first", "second", "third")
+    """First those that use the others, in whatever order they were started."""
+    for layer in (Layer.GATEWAY, Layer.BROKER, Layer.WORKER):
+        supervisor.start(programs.python(layer.name, programs.STAY, layer=layer))
+    await staying(supervisor, folder, "GATEWAY", "BROKER", "WORKER")
     await supervisor.stop()
-    assert said == ["  third stopped", "  second stopped", "  first stopped"]
+    assert said == ["  GATEWAY stopped", "  WORKER stopped", "  BROKER stopped"]
 
 
 async def test_a_program_that_will_not_stop_is_killed(
@@ -146,6 +147,6 @@ async def test_stack_json_tells_what_runs_also_after_a_restart(
 
     first = published()
     assert first == Running(supervisor.running()["one"].pid, "http://one", str(folder.log("one")))
-    supervisor._keepers()[0].process.kill()  # type: ignore[union-attr] # it runs, as published
+    supervisor._keepers[0].process.kill()  # type: ignore[union-attr] # it runs, as published
     await until(lambda: published().pid != first.pid)
     assert alive(published().pid)
