@@ -74,8 +74,6 @@ class CompletionReader:
     def __init__(self) -> None:
         self._events = EventParser()
         self._thinking = ThinkingSplitter()
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
         self.events = 0
         self.spoke = False
         self.ended = False
@@ -116,13 +114,13 @@ class CompletionReader:
     def read_body(self, status: int, body: bytes, retry_after: str | None = None) -> Piece | None:
         """A whole body where a stream was asked for: a server that does not stream, or its complaint."""
         chunk = _decoded(Event(body))
-        if status != HTTPStatus.OK or chunk is None or not chunk.choices or chunk.complains():
-            self.failure = model_errors.refused(status, body, retry_after=retry_after)
-            return None
-        self._take(chunk)
-        return self._merged()
+        if status == HTTPStatus.OK and chunk is not None and chunk.choices and not chunk.complains():
+            return self._read([Event(body)])
+        self.failure = model_errors.refused(status, body, retry_after=retry_after)
+        return None
 
     def _read(self, events: list[Event]) -> Piece | None:
+        text = reasoning = ""
         self.events += len(events)
         for event in events:
             if event.data == _DONE:
@@ -132,36 +130,27 @@ class CompletionReader:
             if chunk is None or chunk.complains() or event.name == "error":
                 self.failure = _failure(event)
                 break
-            self._take(chunk)
-        return self._merged()
+            said = self._take(chunk)
+            if said is not None:
+                text += said.content or ""
+                reasoning += said.reasoning_content or said.reasoning or ""
+        if text:
+            text, thought = self._thinking.feed(text)
+            reasoning += thought
+        return self._piece(text, reasoning)
 
-    def _take(self, chunk: _Chunk) -> None:
+    def _take(self, chunk: _Chunk) -> _Said | None:
+        """Keeps what the chunk says about the answer → what it adds to it."""
         if chunk.model is not None:
             self.model = chunk.model
         if chunk.usage is not None:
             self.usage = Usage(chunk.usage.prompt_tokens or 0, chunk.usage.completion_tokens or 0)
         if not chunk.choices:
-            return
+            return None
         choice = chunk.choices[0]  # we never ask for more than one
         if choice.finish_reason in FINISH_REASONS:
             self.finish_reason = choice.finish_reason
-        said = choice.delta or choice.message
-        if said is None:
-            return
-        if said.content:
-            self._text.append(said.content)
-        if thought := said.reasoning_content or said.reasoning:
-            self._reasoning.append(thought)
-
-    def _merged(self) -> Piece | None:
-        text = "".join(self._text)
-        reasoning = "".join(self._reasoning)
-        self._text.clear()
-        self._reasoning.clear()
-        if text:
-            text, thought = self._thinking.feed(text)
-            reasoning += thought
-        return self._piece(text, reasoning)
+        return choice.delta or choice.message
 
     def _piece(self, text: str, reasoning: str) -> Piece | None:
         if not text and not reasoning:

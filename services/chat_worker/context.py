@@ -18,6 +18,9 @@ MOST_MESSAGES = 200
 # Role markers and turn separators of the usual chat templates are 4 to 7 tokens a message.
 TOKENS_PER_MESSAGE = 8
 
+_WORD_BYTES = b"abcdefghijklmnopqrstuvwxyz "
+_BEYOND_ASCII = bytes(range(128, 256))
+
 
 class Message(Struct, frozen=True):
     """One message as the model server takes it."""
@@ -34,19 +37,21 @@ class Context(NamedTuple):
 
 
 def estimate_tokens(text: str) -> int:
-    """How many tokens a text costs at most, roughly, without the model's tokenizer.
+    """How many tokens a text costs, without the model's tokenizer: rather too many than too few.
 
-    A third of the ASCII characters plus half of the bytes of all others, plus one token a digit (many vocabularies
-    have no longer numbers). English and Portuguese cost about 4 and 3 characters a token, Chinese and emoji 1 to 3
-    tokens a character, so ordinary text is overestimated.
+    A third for every small ASCII letter and space, one for every other ASCII character, three quarters for every byte
+    beyond. Measured against the 49,152 tokens of SmolLM2, a small vocabulary that knows little but English, this is
+    1.0 to 1.6 times the truth for English, Portuguese, Russian, Chinese, Japanese, code, numbers, emoji and blank
+    space, and 0.9 for base64; larger vocabularies need fewer.
 
     >>> estimate_tokens("Olá, tudo bem?")
-    6
+    8
     """
-    size = len(text.encode("utf-8", "replace"))
-    ascii_characters = len(text.encode("ascii", "ignore"))
-    digits = sum(map(str.isdecimal, text)) if any(map(str.isdecimal, text)) else 0
-    return -(-(ascii_characters - digits) // 3) + (size - ascii_characters + 1) // 2 + digits
+    data = text.encode("utf-8", "replace")
+    words = len(data) - len(data.translate(None, _WORD_BYTES))
+    beyond = len(data) - len(data.translate(None, _BEYOND_ASCII))
+    other = len(data) - words - beyond
+    return -(-(4 * words + 12 * other + 9 * beyond) // 12)
 
 
 def fit(

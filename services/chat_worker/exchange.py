@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import aiohttp
 import httpx
@@ -95,7 +95,8 @@ class Exchange:
         except TRANSPORT_ERRORS as error:
             self.failure = self._not_answered(error)
             return b""
-        self._reads = self._response.aiter_raw()
+        # `aiter_raw` would count and re-chunk what the transport gives as it came.
+        self._reads = aiter(cast("httpx.AsyncByteStream", self._response.stream))
         return await self.read()
 
     async def read(self) -> bytes:

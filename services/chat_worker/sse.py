@@ -39,12 +39,15 @@ class EventParser:
 
         Raises `RequestError(model_error)` when one event is longer than `MAX_EVENT_BYTES`.
         """
+        held = b""
         if self._rest:
             data = self._rest + data
         if b"\r" in data:
             data, held = _with_plain_line_ends(data)
-        else:
-            held = b""
+        elif data.startswith(_DATA) and data.endswith(b"\n\n") and data.find(b"\n") == len(data) - 2:
+            # One read, one token: nearly every read while a model is slower than the network.
+            self._rest = b""
+            return [Event(data[6:-2])]
         blocks = data.split(b"\n\n")
         self._rest = blocks.pop() + held
         if len(self._rest) > MAX_EVENT_BYTES:

@@ -139,9 +139,11 @@ async def test_a_slow_reader_is_not_blamed_on_the_server(model: ScriptedModel, s
     assert "".join(texts) == "".join(numbered_tokens(20))
 
 
-async def test_a_watchdog_lets_a_cancellation_through() -> None:
-    """Also one that comes together with its own."""
-    watchdog = Watchdog(asyncio.get_running_loop().time() + 60)
+@pytest.mark.parametrize("rings_before_delivery", [False, True])
+async def test_a_watchdog_lets_a_cancellation_through(rings_before_delivery: bool) -> None:
+    """Also when it rings between the cancellation and its arrival."""
+    loop = asyncio.get_running_loop()
+    watchdog = Watchdog(loop.time() + 60)
 
     async def wait() -> None:
         with watchdog:
@@ -149,8 +151,10 @@ async def test_a_watchdog_lets_a_cancellation_through() -> None:
 
     waiting = asyncio.create_task(wait())
     await asyncio.sleep(0)
+    if rings_before_delivery:
+        watchdog.set_due(loop.time())
+        await asyncio.sleep(0)  # the next turn of the loop: this task first, then the timers
     waiting.cancel()
-    watchdog.set_due(asyncio.get_running_loop().time())
     with pytest.raises(asyncio.CancelledError):
         await waiting
     watchdog.stop()
