@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 # A pull is not sent again after a reconnect, so it must be short; and a stop waits for it to end, because
 # cancelling one would leave its message waiting for the whole ack_wait.
-PULL_SECONDS = 2.0
+PULL_SECONDS = 1.0
 STORE_ATTEMPT_SECONDS = 2.0
 # Longer than an election in a NATS cluster (4 to 9 s measured). Shorter than the stream's duplicate window.
 STORE_SECONDS = 12.0

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -11,6 +11,8 @@ from starlette.routing import Route
 from libs.runtime.process import Process
 
 Check = Callable[[], Awaitable[object]]
+
+EVENT_LOOP_TASKS = Gauge("event_loop_tasks", "Tasks on the event loop: after any churn, as many as before it")
 
 # `/readyz` promises its answer within 2 s.
 CHECK_SECONDS = 1.8
@@ -37,6 +39,7 @@ def probe_routes(process: Process, *, needs: Mapping[str, Check], likes: Mapping
         return JSONResponse(body, status_code=503 if failing else 200)
 
     async def metrics(_: Request) -> Response:
+        EVENT_LOOP_TASKS.set(len(asyncio.all_tasks()))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]

@@ -1,0 +1,1 @@
+"""The bus against real NATS servers."""

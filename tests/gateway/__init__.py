@@ -1,0 +1,1 @@
+"""The gateway: alone with a bus, and with clients that misbehave."""

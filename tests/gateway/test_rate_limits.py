@@ -1,0 +1,74 @@
+"""The rate limit: a burst, then a steady rate, shared by all gateways while Valkey is there."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from libs.contract.errors import ErrorCode, RequestError
+from services.gateway.rate_limits import RateLimits
+from tests.brokers import Server
+
+
+@asynccontextmanager
+async def limits(server: Server) -> AsyncIterator[RateLimits]:
+    async with Redis.from_url(server.url, socket_connect_timeout=0.25, socket_timeout=0.25) as valkey:
+        yield RateLimits(valkey, requests_per_minute=60, burst=5)
+
+
+async def spend_all(one: RateLimits, *, user: str = "me") -> tuple[int, RequestError]:
+    """How many requests pass at once, and the refusal that follows."""
+    for passed in range(100):
+        try:
+            await one.spend(user)
+        except RequestError as error:
+            return passed, error
+    raise AssertionError("no limit")
+
+
+async def test_a_burst_passes_and_then_the_wait_is_told(valkey: Server) -> None:
+    """5 at once, then one a second."""
+    async with limits(valkey) as one:
+        passed, refusal = await spend_all(one)
+    assert passed == 5
+    assert refusal.code is ErrorCode.RATE_LIMITED
+    assert refusal.retry_after_ms is not None
+    assert 0 < refusal.retry_after_ms <= 1001
+
+
+async def test_two_gateways_count_together(valkey: Server) -> None:
+    """Reconnecting to another gateway does not help."""
+    async with limits(valkey) as one, limits(valkey) as other:
+        await spend_all(one)
+        passed, _ = await spend_all(other)
+    assert passed == 0
+
+
+async def test_users_do_not_spend_each_others_requests(valkey: Server) -> None:
+    """One bucket a user."""
+    async with limits(valkey) as one:
+        await spend_all(one, user="me")
+        passed, _ = await spend_all(one, user="you")
+    assert passed == 5
+
+
+async def test_without_valkey_a_gateway_counts_by_itself(valkey: Server) -> None:
+    """Degraded, not broken: the same burst, and no failure."""
+    async with limits(valkey) as one:
+        valkey.kill()
+        passed, refusal = await spend_all(one)
+        with pytest.raises(RedisError):
+            await one.ping()
+    assert passed == 5
+    assert refusal.code is ErrorCode.RATE_LIMITED
+
+
+async def test_a_frozen_valkey_costs_a_quarter_of_a_second_once(valkey: Server) -> None:
+    """Every wait has a deadline, and a cache that is slow is not asked again for a while."""
+    async with limits(valkey) as one:
+        await one.spend("me")
+        valkey.freeze()
+        passed, _ = await spend_all(one)
+    assert passed == 5
