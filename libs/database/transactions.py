@@ -101,7 +101,8 @@ async def _repeated_when_contended(engine: AsyncEngine, work: Work[T], *, read_o
 
 async def _once(engine: AsyncEngine, work: Work[T], *, read_only: bool) -> T:
     async with engine.connect() as connection:
-        await connection.execution_options(**{READ_ONLY: read_only})
+        if read_only:
+            await connection.execution_options(**{READ_ONLY: True})
         async with connection.begin():
             return await work(connection)
 

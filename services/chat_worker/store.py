@@ -60,9 +60,7 @@ class Store:
 
     async def release(self, message_id: int, epoch: int) -> None:
         """Hands a running answer back: whoever claims it next gets it at once."""
-        await in_transaction(
-            self._engine, lambda db: store_answers.update_running(db, message_id, epoch, lease_until=0)
-        )
+        await in_transaction(self._engine, lambda db: store_answers.release(db, message_id, epoch))
 
     async def cancel(
         self, owner: str, *, message_id: int | None = None, request_id: str | None = None

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import String, and_, func, insert, or_, select, update
+from sqlalchemy import Integer, String, Update, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.contract.chat import MessageStatus, Role
@@ -32,14 +32,26 @@ from services.chat_worker.store_reading import (
 from services.chat_worker.tables import conversations, messages
 
 _NO_LEASE = {"lease_owner": None, "lease_until": None}
-
-# No live worker holds it.
-_UNATTENDED = or_(
-    messages.c.status == MessageStatus.PENDING,
-    and_(messages.c.status == MessageStatus.STREAMING, messages.c.lease_until <= now_ms()),
-)
-
 _LENGTHS = {column.name: column.type.length for column in messages.c if isinstance(column.type, String)}
+
+# Built once, because to build a statement anew takes longer than to run it. `of_…` says which row; parameters named
+# like a column are its new value.
+_INSERT_MESSAGE = insert(messages)
+_UPDATE_CONVERSATION = update(conversations).where(conversations.c.id == bindparam("of_id"))
+_UPDATE_OWN_CONVERSATION = _UPDATE_CONVERSATION.where(conversations.c.owner == bindparam("of_owner"))
+_UPDATE_ANSWER = update(messages).where(messages.c.id == bindparam("of_id"))
+_UPDATE_RUNNING = _UPDATE_ANSWER.where(
+    messages.c.epoch == bindparam("of_epoch"), messages.c.status == MessageStatus.STREAMING
+)
+_lease = {"lease_until": now_ms() + bindparam("lease_ms", type_=Integer)}
+_CLAIM = _UPDATE_ANSWER.values(_lease)
+_CHECKPOINT = _UPDATE_RUNNING.values(_lease)
+_UPDATE_UNATTENDED = _UPDATE_ANSWER.where(
+    or_(
+        messages.c.status == MessageStatus.PENDING,
+        and_(messages.c.status == MessageStatus.STREAMING, messages.c.lease_until <= now_ms()),
+    )
+)
 
 _earlier = messages.alias("earlier")
 _ANSWERS_BEFORE = (
@@ -50,6 +62,17 @@ _ANSWERS_BEFORE = (
         _earlier.c.id < messages.c.id,
     )
     .scalar_subquery()
+)
+_READ = select(*MESSAGE_COLUMNS).where(messages.c.id == bindparam("of_id"))
+_LOOK_AND_LOCK = (
+    select(
+        *MESSAGE_COLUMNS,
+        # A pending answer has no lease; one whose lease ends this millisecond has 0 left, and is free.
+        func.coalesce(messages.c.lease_until - now_ms(), 0).label("lease_left_ms"),
+        _ANSWERS_BEFORE.label("answers_before"),
+    )
+    .where(messages.c.id == bindparam("of_id"))
+    .with_for_update()
 )
 
 
@@ -64,9 +87,7 @@ async def insert_request(connection: AsyncConnection, request: NewRequest) -> Re
         # Checks the owner, and locks the conversation: the requests of one conversation get their ids in the order
         # of their commits, so a claim that sees no earlier answer will never see one later.
         touched = await connection.execute(
-            update(conversations)
-            .where(conversations.c.id == conversation_id, conversations.c.owner == request.owner)
-            .values(updated_at=now)
+            _UPDATE_OWN_CONVERSATION, {"of_id": conversation_id, "of_owner": request.owner, "updated_at": now}
         )
         if touched.rowcount == 0:
             raise no_such_conversation(conversation_id)
@@ -100,7 +121,7 @@ async def find_request(connection: AsyncConnection, request: NewRequest) -> Reco
 
 async def claim(connection: AsyncConnection, message_id: int, worker: str, lease_ms: int, max_epoch: int) -> Claim:
     """See `Store.claim`."""
-    row = (await connection.execute(_LOOK.where(messages.c.id == message_id))).mappings().first()
+    row = (await connection.execute(_LOOK_AND_LOCK, {"of_id": message_id})).mappings().first()
     if row is None:
         raise no_such_answer()
     answer = msgspec.convert(row, StoredMessage)
@@ -115,19 +136,10 @@ async def claim(connection: AsyncConnection, message_id: int, worker: str, lease
     # The look has locked the row, so what it saw still holds.
     claimed = {"status": MessageStatus.STREAMING, "epoch": answer.epoch + 1, "content": "", "reasoning": None}
     await connection.execute(
-        update(messages)
-        .where(messages.c.id == message_id)
-        .values(**claimed, lease_owner=worker, lease_until=now_ms() + lease_ms, updated_at=present())
+        _CLAIM,
+        {"of_id": message_id, "lease_ms": lease_ms, "lease_owner": worker, "updated_at": present(), **claimed},
     )
     return Claimed(msgspec.structs.replace(answer, **claimed))
-
-
-# A pending answer has no lease. One that runs out this millisecond has 0 left, and is free.
-_LOOK = select(
-    *MESSAGE_COLUMNS,
-    func.coalesce(messages.c.lease_until - now_ms(), 0).label("lease_left_ms"),
-    _ANSWERS_BEFORE.label("answers_before"),
-).with_for_update()
 
 
 async def checkpoint(connection: AsyncConnection, checkpoints: list[Checkpoint], lease_ms: int) -> set[int]:
@@ -135,13 +147,12 @@ async def checkpoint(connection: AsyncConnection, checkpoints: list[Checkpoint],
     lost = set()
     # Always in the same order: two workers that lock the same rows do not wait for each other in a ring.
     for one in sorted(checkpoints, key=lambda checkpoint: checkpoint.message_id):
-        kept = await update_running(
+        kept = await _execute_on_running(
             connection,
+            _CHECKPOINT,
             one.message_id,
             one.epoch,
-            content=one.content,
-            reasoning=one.reasoning,
-            lease_until=now_ms() + lease_ms,
+            {"lease_ms": lease_ms, "content": one.content, "reasoning": one.reasoning},
         )
         if not kept:
             lost.add(one.message_id)
@@ -154,27 +165,16 @@ async def finish(connection: AsyncConnection, message_id: int, epoch: int, outco
     # What a model server says has no bound; a column has.
     for name in _LENGTHS.keys() & ended.keys():
         ended[name] = ended[name] and ended[name][: _LENGTHS[name]]
-    if not await update_running(connection, message_id, epoch, **ended, **_NO_LEASE):
+    if not await _execute_on_running(connection, _UPDATE_RUNNING, message_id, epoch, ended | _NO_LEASE):
         return None
     answer = await existing_message(connection, message_id)
-    await connection.execute(
-        update(conversations).where(conversations.c.id == answer.conversation_id).values(updated_at=present())
-    )
+    await connection.execute(_UPDATE_CONVERSATION, {"of_id": answer.conversation_id, "updated_at": present()})
     return answer
 
 
-async def update_running(connection: AsyncConnection, message_id: int, epoch: int, **values: Any) -> bool:
-    """Changes an answer if it still runs under this epoch; whether it did."""
-    changed = await connection.execute(
-        update(messages)
-        .where(
-            messages.c.id == message_id,
-            messages.c.epoch == epoch,
-            messages.c.status == MessageStatus.STREAMING,
-        )
-        .values(**values, updated_at=present())
-    )
-    return changed.rowcount == 1
+async def release(connection: AsyncConnection, message_id: int, epoch: int) -> None:
+    """See `Store.release`."""
+    await _execute_on_running(connection, _UPDATE_RUNNING, message_id, epoch, {"lease_until": 0})
 
 
 async def cancel(
@@ -185,30 +185,37 @@ async def cancel(
     answer = await read_message(connection, named, messages.c.role == Role.ASSISTANT, conversations.c.owner == owner)
     if answer is None:
         raise no_such_answer()
-    await connection.execute(
-        update(messages)
-        .where(messages.c.id == answer.id, _UNATTENDED)
-        .values(status=MessageStatus.CANCELLED, updated_at=present(), **_NO_LEASE)
-    )
+    cancelled = {"status": MessageStatus.CANCELLED, "updated_at": present(), **_NO_LEASE}
+    await connection.execute(_UPDATE_UNATTENDED, {"of_id": answer.id, **cancelled})
     # Read again also where nothing was changed: it may just have been claimed or finished.
     return await existing_message(connection, answer.id)
 
 
 async def existing_message(connection: AsyncConnection, message_id: int) -> StoredMessage:
-    message = await read_message(connection, messages.c.id == message_id)
-    if message is None:
+    row = (await connection.execute(_READ, {"of_id": message_id})).mappings().first()
+    if row is None:
         raise no_such_answer()
-    return message
+    return msgspec.convert(row, StoredMessage)
 
 
 def no_such_answer() -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, "There is no such answer.")
 
 
+async def _execute_on_running(
+    connection: AsyncConnection, statement: Update, message_id: int, epoch: int, values: dict[str, Any]
+) -> bool:
+    """Whether the answer still ran under this epoch, and so was changed."""
+    changed = await connection.execute(
+        statement, {"of_id": message_id, "of_epoch": epoch, "updated_at": present(), **values}
+    )
+    return changed.rowcount == 1
+
+
 async def _insert(connection: AsyncConnection, message: StoredMessage) -> StoredMessage:
     row = msgspec.structs.asdict(message)
     del row["id"]
-    result = await connection.execute(insert(messages).values(**row, updated_at=message.created_at))
+    result = await connection.execute(_INSERT_MESSAGE, {**row, "updated_at": message.created_at})
     return msgspec.structs.replace(message, id=result.lastrowid)
 
 
@@ -218,7 +225,5 @@ async def _give_up(connection: AsyncConnection, answer: StoredMessage) -> Stored
         "error_code": ErrorCode.INTERNAL.value,
         "error_message": f"Gave up after {answer.epoch} attempts.",
     }
-    await connection.execute(
-        update(messages).where(messages.c.id == answer.id).values(**gave_up, **_NO_LEASE, updated_at=present())
-    )
+    await connection.execute(_UPDATE_ANSWER, {"of_id": answer.id, "updated_at": present(), **gave_up, **_NO_LEASE})
     return msgspec.structs.replace(answer, **gave_up)

@@ -17,6 +17,7 @@ from services.chat_worker.tables import conversations, messages
 TITLE_CHARACTERS = 60
 UNTITLED = "New conversation"
 
+_INSERT = insert(conversations)
 _COLUMNS = [conversations.c[field] for field in Conversation.__struct_fields__]
 
 
@@ -37,9 +38,8 @@ async def insert_conversation(
     """A new conversation; `IntegrityError` if the owner has one of this request already."""
     now = present()
     title = title or UNTITLED
-    result = await connection.execute(
-        insert(conversations).values(owner=owner, title=title, request_id=request_id, created_at=now, updated_at=now)
-    )
+    row = {"owner": owner, "title": title, "request_id": request_id, "created_at": now, "updated_at": now}
+    result = await connection.execute(_INSERT, row)
     return Conversation(result.lastrowid, title, now, now)
 
 
