@@ -9,7 +9,7 @@ import pytest
 
 from libs.local_stack.data_folder import DataFolder
 from libs.local_stack.processes import ROOT
-from tests.local_stack.waiting import alive, wait_until
+from tests.waiting import alive, wait_until
 
 LAUNCHER = """
 import asyncio, pathlib, sys

@@ -13,7 +13,7 @@ from libs.local_stack import supervisor as supervising
 from libs.local_stack.data_folder import DataFolder
 from libs.local_stack.processes import Program
 from libs.local_stack.supervisor import Supervisor
-from tests.local_stack.waiting import until
+from tests.waiting import until
 
 ENV = dict(os.environ)  # noqa: TID251 (children need PATH and the like)
 

@@ -12,7 +12,7 @@ from libs.local_stack.processes import Layer
 from libs.local_stack.start_error import StartError
 from libs.local_stack.supervisor import Supervisor
 from tests.local_stack import programs
-from tests.local_stack.waiting import alive, until
+from tests.waiting import alive, until
 
 
 def log_of(folder: DataFolder, name: str) -> str:
