@@ -41,6 +41,11 @@ def expected_answer(question: str) -> str:
     return "".join(answer_chunks(question))
 
 
+def numbered_token(number: int) -> str:
+    """A token of `paced` and `tokens`: it says its number, so that one lost or doubled shows."""
+    return f"t{number} "
+
+
 def numbered_tokens(count: int) -> list[str]:
-    """The tokens of `paced` and `tokens`: they say their number, so that one lost or doubled shows."""
-    return [f"t{number} " for number in range(count)]
+    """The whole answer of `paced` and `tokens`."""
+    return [numbered_token(number) for number in range(count)]

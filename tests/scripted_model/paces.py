@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from tests.scripted_model import wire
-from tests.scripted_model.answers import ANSWER, answer_chunks, numbered_tokens
+from tests.scripted_model.answers import ANSWER, answer_chunks, numbered_token
 from tests.scripted_model.call import APART_SECONDS, Call
 
 Bytes = AsyncGenerator[bytes, None]
@@ -25,17 +25,17 @@ async def paced(call: Call, count: int | None = None, per_second: float = 50) ->
     count = call.number("max_tokens", 200) if count is None else count
     yield wire.head()
     started = loop.time()
-    for number, text in enumerate(numbered_tokens(count)):
+    for number in range(count):
         await asyncio.sleep(max(0.0, started + number / per_second - loop.time()))
-        yield call.token(text)
+        yield call.token(numbered_token(number))
     yield call.end()
 
 
 async def tokens(call: Call, count: int | None = None) -> Bytes:
     """`count` tokens (else max_tokens, else 1000) as fast as the socket takes them."""
     yield wire.head()
-    for text in numbered_tokens(call.number("max_tokens", 1000) if count is None else count):
-        yield call.token(text)
+    for number in range(call.number("max_tokens", 1000) if count is None else count):
+        yield call.token(numbered_token(number))
     yield call.end()
 
 
