@@ -24,7 +24,6 @@ from services.chat_worker.model_server import ModelServer
 # A stream that is empty although this part of the context was filled by the prompt did not fit into it.
 _NEARLY_FULL = 0.95
 
-
 # What no event stream starts with, and JSON (an error, or a server that does not stream) or HTML does.
 _BODY_STARTS = (b"{", b"[", b'"', b"<")
 
@@ -98,9 +97,11 @@ class ModelClient:
                 if piece := reader.read_body(exchange.status, body, exchange.retry_after):
                     yield piece
             else:
-                while data and not reader.done:
+                while data:
                     if piece := reader.feed(data):
                         yield piece
+                    if reader.done:
+                        break
                     exchange.heard(reader)
                     data = await exchange.read()
             if piece := reader.finish():

@@ -88,6 +88,12 @@ async def test_a_finished_answer_is_not_lost_because_the_server_keeps_the_line_o
     assert (heard.text, heard.end.finish_reason) == (ANSWER_TEXT, "stop")
 
 
+async def test_nothing_is_waited_for_behind_done(model: ScriptedModel) -> None:
+    """Also when the server keeps the connection open."""
+    heard = await asyncio.wait_for(ask(model.url, "done-but-open"), 1)
+    assert (heard.text, heard.failure) == (ANSWER_TEXT, None)
+
+
 async def test_a_released_answer_arrives_whole(model: ScriptedModel, server: ModelServer) -> None:
     """A long wait before the first byte harms nothing."""
     asking = asyncio.create_task(hear(ModelClient(server), prompt("held")))

@@ -18,6 +18,15 @@ async def comments_forever(call: Call) -> Bytes:
         yield wire.chunk(b": keep-alive\n\n")
 
 
+async def done_but_open(call: Call) -> Bytes:
+    """All is said, `[DONE]` too, and the connection stays open."""
+    yield wire.head()
+    for text in ANSWER:
+        yield call.token(text)
+    yield call.end().removesuffix(wire.LAST_CHUNK)
+    await call.released.wait()
+
+
 async def finished_but_open(call: Call) -> Bytes:
     """A finish reason, then nothing: neither `[DONE]` nor the end of the connection."""
     yield wire.head()

@@ -20,6 +20,7 @@ SCRIPTS: dict[str, Script] = {
     "bad-utf8": dialects.bad_utf8,
     "multi-line": dialects.multi_line,
     "no-done": dialects.no_done,
+    "done-but-open": failures.done_but_open,
     "finished-but-open": failures.finished_but_open,
     "no-blank-line": dialects.no_blank_line,
     "eof": failures.eof,
