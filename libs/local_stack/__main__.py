@@ -27,15 +27,19 @@ Paths are relative to the repository. Ctrl-C stops everything in order; a second
 """
 
 
-def parse(arguments: list[str]) -> Options:
+def parse(arguments: list[str], env: Mapping[str, str]) -> Options:
     """The options; argparse itself ends the program for `--help` (0) and for what it does not understand (2)."""
+    # Text: argparse checks it as if it had been typed.
+    default_port = env.get("GATEWAY_PORT") or "3001"
     parser = argparse.ArgumentParser(
         prog="scripts/up",
         description="Starts NATS, Valkey, a model server if needed, and the services; keeps them running until Ctrl-C.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=between(1, 65535), default=3001, help="port of the (first) gateway (3001)")
+    parser.add_argument(
+        "--port", type=between(1, 65535), default=default_port, help="port of the (first) gateway (%(default)s)"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder for everything that is kept (data)")
     parser.add_argument("--gateways", type=between(1, 16), default=1, metavar="N", help="how many gateways (1)")
     parser.add_argument("--workers", type=between(1, 16), default=1, metavar="N", help="how many chat workers (1)")
@@ -111,15 +115,19 @@ def watch_signals(supervisor: Supervisor) -> asyncio.Event:
             supervisor.kill()
         interrupted.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # Started with nohup: it is meant to outlive its terminal.
+        numbers.remove(signal.SIGHUP)
+    for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, signalled)
     return interrupted
 
 
 def main() -> int:
-    options = parse(sys.argv[1:])
     try:
-        asyncio.run(run(options, environment.load(ROOT / ".env")))
+        env = environment.load(ROOT / ".env")
+        asyncio.run(run(parse(sys.argv[1:], env), env))
     except StartError as error:
         print(f"\n{error}", file=sys.stderr, flush=True)
         return 1

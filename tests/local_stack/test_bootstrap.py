@@ -55,8 +55,8 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_installation_is_made_once_and_anew_when_the_last_one_failed(clone: Path) -> None:
-    """Two scripts at once share it, an unchanged start is silent, a failure is said with the last words of pip."""
+def test_an_installation_is_made_once_and_a_failure_is_said_with_the_last_words_of_pip(clone: Path) -> None:
+    """Two scripts at once share it, and an unchanged start is silent."""
     script = ["scripts/install", "run"]
     env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(clone / "wheels")}  # noqa: TID251 (as above)
     both = [subprocess.Popen(script, cwd=clone, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -66,18 +66,24 @@ def test_an_installation_is_made_once_and_anew_when_the_last_one_failed(clone: P
     assert run(clone, ".venv/bin/python", "-c", "import tiny").returncode == 0
     assert install(clone).stdout == ""
 
-    good = (clone / bootstrap.MODEL).read_text()
-    (clone / bootstrap.MODEL).write_text(good.replace("tiny", "missing"))
+    changed = clone / bootstrap.MODEL
+    changed.write_text(changed.read_text().replace("tiny", "missing"))
     failed = install(clone)
     assert failed.returncode == 1
     assert failed.stderr.startswith("pip could not install the packages (is there a network?). Its last words:\n")
     assert "No matching distribution found for missing==1.0" in failed.stderr
+    assert (clone / ".venv" / "unfinished").exists()
 
-    # pip may have been stopped anywhere: half a package is no package.
-    next((clone / ".venv").glob("lib/*/site-packages/tiny.py")).unlink()
-    (clone / bootstrap.MODEL).write_text(good)
-    assert "Making .venv" in install(clone).stdout
-    assert run(clone, ".venv/bin/python", "-c", "import tiny").returncode == 0
+
+def test_an_installation_that_was_cut_off_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip may have been stopped anywhere, so `.venv` is then made anew: half a package is no package."""
+    for name in ("STAMP", "UNFINISHED", "PYTHON"):
+        monkeypatch.setattr(bootstrap, name, tmp_path / name)
+    bootstrap.PYTHON.touch()
+    bootstrap.STAMP.write_text('{"run": "a fingerprint", "python": "3.11.7"}')
+    assert bootstrap.installed() == {"run": "a fingerprint", "python": "3.11.7"}
+    bootstrap.UNFINISHED.touch()
+    assert bootstrap.installed() == {}
 
 
 def test_without_a_suitable_python_there_is_one_sentence(tmp_path: Path) -> None:
