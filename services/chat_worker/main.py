@@ -7,6 +7,7 @@ NATS ◀─▶ chat.v1.query.* ─▶ Questions
 """
 
 import asyncio
+from contextlib import aclosing
 
 import structlog
 from starlette.applications import Starlette
@@ -26,7 +27,7 @@ from services.chat_worker import metrics
 from services.chat_worker.answering import Answering
 from services.chat_worker.generations import Generations
 from services.chat_worker.model_client import ModelClient
-from services.chat_worker.model_server import open_model_server
+from services.chat_worker.model_server import BadModelServerUrl, open_model_server
 from services.chat_worker.models import ModelCatalog
 from services.chat_worker.questions import Questions
 from services.chat_worker.settings import Settings
@@ -45,9 +46,9 @@ async def chat_worker(settings: Settings, process: Process) -> None:
         open_model_server(settings.lm_studio_url, settings.lm_studio_api_key) as model_server,
         opened_engine(settings.database_url) as engine,
         connect(settings.nats_url, name=f"chat_worker {worker[:8]}") as bus,
+        aclosing(ModelCatalog(model_server, default=settings.lm_studio_model)) as catalog,
     ):
         store = Store(engine)
-        catalog = ModelCatalog(model_server, default=settings.lm_studio_model)
         client = ModelClient(
             model_server,
             connect_seconds=settings.connect_seconds,
@@ -97,7 +98,9 @@ def main() -> None:
     settings = load(Settings)
     configure_logs("chat_worker", log_format=settings.log_format, level=settings.log_level)
     log.info("starting", **settings.model_dump(include={"host", "port", "slots", "grace_seconds", "lm_studio_url"}))
-    run(lambda process: chat_worker(settings, process), cannot_start=(BusUnavailable, BadDatabaseUrl))
+    run(
+        lambda process: chat_worker(settings, process), cannot_start=(BusUnavailable, BadDatabaseUrl, BadModelServerUrl)
+    )
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ async def test_a_client_that_does_not_read_is_sent_away_and_delays_nobody(bus: B
         assert await asyncio.to_thread(gateway.metric, "gateway_connections_closed_total") == 1
         assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") < 1.2 * 1024**2
         assert slowest < 1
+        slow.transport.abort()
 
 
 async def _reply_subject(bus: Bus, socket_: object) -> str:

@@ -1,0 +1,106 @@
+"""A running stack for tests: `python -m libs.local_stack` with a folder, ports and a model server of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from libs.database.engine import opened_engine
+from tests.brokers import free_port
+from tests.processes import ROOT
+
+START_SECONDS = 45.0
+
+# The tests ask more in a minute than a person would.
+GENEROUS = {"GATEWAY_REQUESTS_PER_MINUTE": "600000", "GATEWAY_BURST": "100000"}
+
+
+class RunningStack:
+    """What runs, where, and how to look into it from outside."""
+
+    def __init__(self, data: Path, launcher: "subprocess.Popen[bytes]", env: Mapping[str, str]) -> None:
+        self.data = data
+        self.launcher = launcher
+        self._database_url = env.get("CHAT_WORKER_DATABASE_URL") or f"sqlite+aiosqlite:///{data / 'chat_worker.db'}"
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """`stack.json`: name → pid, url, log."""
+        entries: dict[str, dict[str, Any]] = json.loads((self.data / "run" / "stack.json").read_text())
+        return entries
+
+    def gateways(self) -> list[str]:
+        return [entry["url"] for name, entry in self.entries().items() if name.startswith("gateway")]
+
+    @property
+    def ws(self) -> str:
+        return self.gateways()[0]
+
+    def probe(self, name: str, path: str) -> httpx.Response:
+        url = self.entries()[name]["url"].replace("ws://", "http://").removesuffix("/ws")
+        return httpx.get(f"{url}{path}", timeout=5, trust_env=False)
+
+    def is_ready(self, name: str) -> bool:
+        try:
+            return self.probe(name, "/readyz").status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        os.kill(self.entries()[name]["pid"], number)
+
+    def log(self, name: str) -> str:
+        return (self.data / "logs" / f"{name}.log").read_text()
+
+    async def rows(self, query: str) -> list[Any]:
+        """What the database holds, asked without the project's own store."""
+        async with opened_engine(self._database_url) as engine, engine.connect() as connection:
+            return list(await connection.execute(text(query)))
+
+
+@contextmanager
+def running_stack(
+    folder: Path, *, lm_studio_url: str, gateways: int = 1, workers: int = 1, env: Mapping[str, str] | None = None
+) -> Iterator[RunningStack]:
+    """The stack, ready; stopped by Ctrl-C at the end."""
+    data = folder / "data"
+    port = free_port()
+    output = folder / "launcher.log"
+    full_env = {**os.environ, **GENEROUS, "LM_STUDIO_URL": lm_studio_url, **(env or {})}  # noqa: TID251 (child's)
+    command = [sys.executable, "-m", "libs.local_stack", "--data", str(data), "--port", str(port)]
+    with output.open("wb") as written:
+        launcher = subprocess.Popen(
+            [*command, "--gateways", str(gateways), "--workers", str(workers)],
+            cwd=ROOT,
+            env=full_env,
+            stdout=written,
+            stderr=written,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(data, launcher, output)
+        yield RunningStack(data, launcher, full_env)
+    finally:
+        launcher.send_signal(signal.SIGINT)
+        try:
+            launcher.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait(timeout=5)
+            raise
+
+
+def _wait_until_ready(data: Path, launcher: "subprocess.Popen[bytes]", output: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not (data / "run" / "stack.json").exists():
+        if launcher.poll() is not None or time.monotonic() > deadline:
+            raise TimeoutError(f"the stack did not start:\n{output.read_text()}")
+        time.sleep(0.02)
