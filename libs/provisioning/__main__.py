@@ -6,6 +6,7 @@ Waits up to 30 s for each server. Exit code 0, or 1 with a sentence that says wh
 """
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def _say(line: str) -> None:
 def main() -> int:
     settings = load(Settings)
     configure_logs("provisioning", level="WARNING")
+    # MariaDB warns, and asyncmy logs, that a primary key has no name: Alembic gives its own one.
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)
     try:
         asyncio.run(provision_all(settings))
     except (RequestError, BadDatabaseUrl, MigrationFailed) as error:
