@@ -27,14 +27,17 @@ SERVICES = Path(__file__).parents[2] / "services"
 
 
 async def provision_all(settings: Settings) -> None:
-    """Streams first, then schemas. Raises what `main` turns into sentences."""
-    async with connect(settings.nats_url, name="provisioning", startup_seconds=WAIT_SECONDS) as bus:
-        await provision(bus, streams.ALL)
-    _say(f"streams: {', '.join(stream.name for stream in streams.ALL)} as the contract says")
+    """Schemas first: a worker that waits for its stream then finds its tables.
+
+    Raises what `main` turns into sentences.
+    """
     for service, url in {"chat_worker": settings.chat_worker_database_url}.items():
         if url:
             await _wait_for_database(url)
             _say(f"{service} schema: {_told(await upgrade(url, SERVICES / service / 'migrations'))}")
+    async with connect(settings.nats_url, name="provisioning", startup_seconds=WAIT_SECONDS) as bus:
+        await provision(bus, streams.ALL)
+    _say(f"streams: {', '.join(stream.name for stream in streams.ALL)} as the contract says")
 
 
 async def _wait_for_database(url: str) -> None:

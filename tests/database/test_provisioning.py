@@ -35,23 +35,23 @@ def provisioned(nats_url: str, database_url: str) -> subprocess.CompletedProcess
 
 
 def test_it_makes_what_is_missing_says_so_and_can_be_repeated(nats: Server, database_url: str) -> None:
-    """One line for the streams, one for each schema."""
+    """One line for each schema, one for the streams."""
     first = provisioned(nats.url, database_url)
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [
-        "streams: CHAT as the contract says",
         "chat_worker schema: from nothing to revision 0001",
+        "streams: CHAT as the contract says",
     ]
     again = provisioned(nats.url, database_url)
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.splitlines()[1] == "chat_worker schema: at revision 0001 already"
+    assert again.stdout.splitlines()[0] == "chat_worker schema: at revision 0001 already"
 
 
 async def test_two_processes_at_once_both_succeed(nats: Server, database_url: str) -> None:
     """As two containers would that start together."""
     both = await asyncio.gather(*(asyncio.to_thread(provisioned, nats.url, database_url) for _ in range(2)))
     assert [(one.returncode, one.stderr) for one in both] == [(0, "")] * 2
-    assert sorted(one.stdout.splitlines()[1] for one in both) == [
+    assert sorted(one.stdout.splitlines()[0] for one in both) == [
         "chat_worker schema: at revision 0001 already",
         "chat_worker schema: from nothing to revision 0001",
     ]
