@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
-from websockets.exceptions import InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from libs.client.connection import Answer, Client, ClientError, open_client
 
@@ -65,6 +65,9 @@ class Trial:
             self._screen.tick(name, await step(client))
         except ClientError as error:
             self._screen.cross(name, f"{error}" + (f" ({error.code})" if error.code else ""))
+            return False
+        except ConnectionClosed:
+            self._screen.cross(name, "the server has closed the connection")
             return False
         return True
 

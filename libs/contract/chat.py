@@ -61,7 +61,8 @@ class ChatHistory(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`chat:history`: the last `limit` messages, or those before `before`; by default of the newest conversation."""
 
     conversation_id: RowId | None = None
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    # More than 200 gives 200.
+    limit: Annotated[int, Meta(ge=1)] = 50
     before: RowId | None = None
 
 
@@ -253,7 +254,7 @@ class GenerationCommand(Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class GenerationReply(Struct, frozen=True, rename="camel"):
-    """From that worker: done; `status` is how the answer stands after it."""
+    """From that worker: done; `status` is how the answer stands after it. Pending: it does not run there any more."""
 
     epoch: int
     status: MessageStatus

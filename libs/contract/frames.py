@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from libs.contract.errors import RequestError
 from libs.contract.ids import RequestId
 
-FrameId = Annotated[str, Meta(max_length=128)]
+FrameId = Annotated[str, Meta(max_length=128)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 NO_DATA = Raw(b"{}")
 
@@ -79,7 +79,7 @@ class ClientRequest(Struct, frozen=True, rename="camel", omit_defaults=True):
 class _Frame(Struct, frozen=True):
     # `type` stays first: the gateway reads it from the leading bytes of a finished frame (`frame_type`).
     type: str
-    id: str | UnsetType = UNSET
+    id: str | int | UnsetType = UNSET
     data: Any = UNSET
 
 
@@ -87,7 +87,7 @@ _encoder = msgspec.json.Encoder()
 _TYPE_STARTS = len(b'{"type":"')
 
 
-def encode(frame_type: str, data: object = UNSET, *, frame_id: str | None = None) -> bytes:
+def encode(frame_type: str, data: object = UNSET, *, frame_id: FrameId | None = None) -> bytes:
     """A finished client frame.
 
     >>> encode("pong", frame_id="7")
@@ -96,7 +96,7 @@ def encode(frame_type: str, data: object = UNSET, *, frame_id: str | None = None
     return _encoder.encode(_Frame(frame_type, UNSET if frame_id is None else frame_id, data))
 
 
-def encode_error(error: RequestError, *, frame_id: str | None = None, request_id: str | None = None) -> bytes:
+def encode_error(error: RequestError, *, frame_id: FrameId | None = None, request_id: str | None = None) -> bytes:
     """The finished `error` frame for a request that failed."""
     data = ErrorData(
         code=error.code,

@@ -9,6 +9,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import text
@@ -17,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.contract.errors import ErrorCode, RequestError
-from libs.database.engine import READ_ONLY, address
+from libs.database.engine import READ_ONLY, SQLITE, address
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -79,8 +80,18 @@ async def in_transaction(
 
 
 async def ping(engine: AsyncEngine, *, deadline_seconds: float = PING_SECONDS) -> None:
-    """Returns when the database has answered a query; raises `DatabaseUnavailable` when it has not in time."""
-    await in_transaction(engine, _select_one, read_only=True, deadline_seconds=deadline_seconds)
+    """Returns when the database can be written to; raises `DatabaseUnavailable` when it cannot in time.
+
+    A transaction that may write takes SQLite's write lock: reading alone would not even touch the file.
+    """
+    await in_transaction(engine, _select_one, deadline_seconds=deadline_seconds)
+
+
+async def check(engine: AsyncEngine) -> None:
+    """For readiness: `ping`, and that an SQLite file is still where it was; open connections do not notice."""
+    if engine.url.drivername == SQLITE and not await asyncio.to_thread(Path(str(engine.url.database)).exists):
+        raise _unavailable(engine, "the file is not there")
+    await ping(engine)
 
 
 async def _select_one(connection: AsyncConnection) -> None:

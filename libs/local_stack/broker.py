@@ -26,7 +26,7 @@ feature_flags {{ js_ack_fc_v2: false }}
 def program(folder: DataFolder, port: int, env: Mapping[str, str]) -> Program:
     """The broker, with its store in the data folder. Restarted, it has the same port and password."""
     password = secrets.token_hex(16)
-    text = CONFIGURATION.format(port=port, password=password, store=json.dumps(str(folder.nats)))
+    text = CONFIGURATION.format(port=port, password=password, store=json.dumps(str(folder.nats), ensure_ascii=False))
     configuration = folder.write_private("nats.conf", text)
     return Program(
         name="nats",

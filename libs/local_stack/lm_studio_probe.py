@@ -1,5 +1,6 @@
 """Which model server answers the chats: LM Studio (or another OpenAI-compatible server), or the built-in model."""
 
+import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -31,7 +32,9 @@ async def choose(env: Mapping[str, str], *, builtin: bool) -> ModelChoice:
     if builtin:
         return ModelChoice(None, "The built-in SmolLM2 runs, as --builtin-model asks.")
     asked = env.get("LM_STUDIO_URL", "").strip()
-    api_key = env.get("LM_STUDIO_API_KEY", "")
+    api_key = env.get("LM_STUDIO_API_KEY", "").strip()
+    if not api_key.isascii() or not api_key.isprintable():
+        raise StartError("LM_STUDIO_API_KEY holds characters that no key has: copy it again from the model server.")
     if asked:
         return await choose_asked(asked.rstrip("/"), api_key)
     try:
@@ -60,6 +63,8 @@ def check_form(url: str) -> None:
     try:
         parts = urlsplit(url)
         complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if parts.password or parts.username:
+            raise StartError("LM_STUDIO_URL holds a user or a password: set LM_STUDIO_API_KEY instead.")
     except ValueError:
         complete = False
     if not complete:
@@ -73,11 +78,15 @@ async def check(url: str, api_key: str, seconds: float) -> None:
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=seconds, headers=headers) as client:
+        # httpx's own limit is for each read; a server that drips would pass it for ever.
+        async with (
+            asyncio.timeout(seconds),
+            httpx.AsyncClient(trust_env=False, timeout=seconds, headers=headers) as client,
+        ):
             response = await client.get(f"{url}/models")
     except (httpx.ConnectError, httpx.ConnectTimeout):
         raise NotAModelServerError("is not answering") from None
-    except httpx.TimeoutException:
+    except (httpx.TimeoutException, TimeoutError):
         raise NotAModelServerError(f"has not answered within {seconds:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NotAModelServerError(f"does not speak HTTP ({error})") from None

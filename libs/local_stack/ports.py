@@ -27,13 +27,16 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` different ports on the loopback interface that nobody listens on. Raises StartError if there are none."""
+def free_ports(count: int, *, but: range = range(0)) -> list[int]:
+    """`count` different ports on the loopback interface that nobody listens on, none of `but`.
+
+    Raises StartError if there are none.
+    """
     ports: list[int] = []
     for port in random.sample(INTERNAL_PORTS, TRIES):
         if len(ports) == count:
             break
-        if is_free("127.0.0.1", port):
+        if port not in but and is_free("127.0.0.1", port):
             ports.append(port)
     if len(ports) < count:
         raise StartError(f"No {count} ports are free between {INTERNAL_PORTS.start} and {INTERNAL_PORTS.stop}.")

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from libs.local_stack.data_folder import DataFolder, Running
 
+# Where scripts/try looks by itself.
+USUAL_URL = "ws://127.0.0.1:3001/ws"
+
 
 def say(text: str) -> None:
     """One line, at once. A terminal that was closed must not keep the launcher from stopping its children."""
@@ -21,7 +24,8 @@ def show_ready(folder: DataFolder, running: Mapping[str, Running], *, model: str
         say(f"  {name:<{width}}  pid {process.pid:<8} {without_password(process.url)}")
     gateway = next(process for name, process in running.items() if name.startswith("gateway"))
     say(f"\n  Model   {model}")
-    say(f"  Try it  scripts/try     or connect to {gateway.url}")
+    elsewhere = "" if gateway.url == USUAL_URL else f" --url {gateway.url}"
+    say(f"  Try it  scripts/try{elsewhere}     or connect to {gateway.url}")
     say(f"  Logs    {folder.logs}")
     say("  Ctrl-C stops everything.\n")
 

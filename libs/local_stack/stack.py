@@ -44,7 +44,7 @@ class Stack:
         self._host = env.get("GATEWAY_HOST") or DEFAULT_GATEWAY_HOST
         self._env = dict(env)
         self._gateway_ports = range(options.port, options.port + options.gateways)
-        nats, valkey, model, *workers = ports.free_ports(3 + options.workers)
+        nats, valkey, model, *workers = ports.free_ports(3 + options.workers, but=self._gateway_ports)
         self._model_port = model
         self._worker_ports = workers
         self._broker = broker.program(folder, nats, self._env)

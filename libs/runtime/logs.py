@@ -23,7 +23,8 @@ def configure_logs(service: str, *, log_format: LogFormat = "auto", level: str =
         _named(service),
     ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(timestamp_key="time")]
+        # Plain: the renderer's own tracebacks (with `rich`) show local variables, message texts among them.
+        [structlog.dev.ConsoleRenderer(timestamp_key="time", exception_formatter=structlog.dev.plain_traceback)]
         if readable
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

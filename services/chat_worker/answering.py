@@ -2,11 +2,15 @@
 
     WorkItem ─▶ record (user message + placeholder) ─▶ chat:message ─▶ claim ─┬─▶ ours: generate, save, tell, done
                                                                               ├─▶ not its turn: later
-                                                                              ├─▶ runs elsewhere: join it there, done
+                                                                              ├─▶ runs elsewhere: follow it there
                                                                               └─▶ ended: tell the end, done
 
-A request may come any number of times, to any worker; the database decides who does what.
+A request may come any number of times, to any worker; the database decides who does what. An item is acknowledged
+only when its answer has ended and its asker was told: until then, whatever dies, the item comes back.
 """
+
+import asyncio
+import contextlib
 
 import msgspec
 import structlog
@@ -14,7 +18,7 @@ import structlog
 from libs.bus.connection import Bus, BusUnavailable, NobodyListens
 from libs.bus.work_queue import WorkItem
 from libs.contract import frames, subjects
-from libs.contract.chat import Asker, ChatSend, GenerationCommand
+from libs.contract.chat import Asker, ChatSend, GenerationCommand, GenerationReply, MessageStatus
 from libs.contract.errors import RequestError
 from libs.contract.frames import ClientRequest
 from services.chat_worker import chat_frames
@@ -38,9 +42,12 @@ LONGEST_TURN_SECONDS = 2.0
 # While the database or another worker is away.
 RETRY_SECONDS = 1.0
 JOIN_SECONDS = 2.0
+# How often somebody who follows an answer elsewhere makes sure that it still runs there.
+FOLLOW_SECONDS = 1.0
 
 _requests = msgspec.json.Decoder(ClientRequest)
 _sends = msgspec.json.Decoder(ChatSend)
+_replies = msgspec.json.Decoder(GenerationReply)
 
 
 class Answering:
@@ -84,7 +91,7 @@ class Answering:
         match await self._generations.claim(recorded.answer.id):
             case Claimed(answer):
                 finished = await self._generations.run(answer, recorded.user, send, asker)
-                await (item.done() if finished else item.later())
+                await (item.done() if finished else item.later(TURN_SECONDS))
             case Ended(answer):
                 await self._tell_the_end(answer, asker)
                 await item.done()
@@ -92,11 +99,11 @@ class Answering:
                 if item.deliveries == 1:
                     await self._tell(asker, chat_frames.queued_frame(answer, position, asker))
                 await item.later(min(TURN_SECONDS * position, LONGEST_TURN_SECONDS))
-            case RunningElsewhere(answer):
-                if await self._join(answer, asker):
+            case RunningElsewhere(answer, lease_left_ms):
+                if await self._follow(answer, asker):
                     await item.done()
                 else:
-                    await item.later(RETRY_SECONDS)
+                    await item.later(min(lease_left_ms / 1000, RETRY_SECONDS))
 
     async def _recorded(self, item: WorkItem, request: ClientRequest, send: ChatSend) -> Recorded:
         new = _new_request(request, send)
@@ -121,15 +128,26 @@ class Answering:
                 if error.code.retryable:
                     raise
 
-    async def _join(self, answer: StoredMessage, asker: Asker) -> bool:
-        """Asks the worker that runs the answer to let this asker watch. False: it does not answer, try later."""
+    async def _follow(self, answer: StoredMessage, asker: Asker) -> bool:
+        """Lets the asker watch the answer where it runs, to its end. False: it does not run there any more."""
         command = msgspec.json.encode(GenerationCommand("attach", asker))
-        try:
-            await self._bus.request(subjects.chat_generation(answer.id), command, timeout=JOIN_SECONDS)
-        except NobodyListens:
-            return False
-        log.info("joined a running answer", message_id=answer.id)
-        return True
+        followed = False
+        while not self._generations.handing_back.is_set():
+            try:
+                reply = await self._bus.request(subjects.chat_generation(answer.id), command, timeout=JOIN_SECONDS)
+            except NobodyListens:
+                return False
+            status = _replies.decode(reply).status
+            if status.terminal:
+                return True
+            if status is MessageStatus.PENDING:
+                return False
+            if not followed:
+                log.info("following a running answer", message_id=answer.id)
+                followed = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._generations.handing_back.wait(), FOLLOW_SECONDS)
+        return False
 
     async def _tell_the_end(self, answer: StoredMessage, asker: Asker) -> None:
         await self._tell(asker, chat_frames.streaming_frame(chat_frames.whole_text(answer), asker))

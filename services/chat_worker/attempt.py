@@ -120,6 +120,7 @@ class Attempt:
         return MessageStatus.COMPLETE, self._end.finish_reason
 
     def _tokens_per_second(self, usage: Usage | None) -> float | None:
-        if usage is None or self._first_at is None or self._last_at <= self._first_at:
+        if usage is None or self._first_at is None or self._last_at <= self._first_at or usage.completion_tokens < 2:
             return None
-        return round(usage.completion_tokens / (self._last_at - self._first_at), 1)
+        # The first token came at the start of this time.
+        return round((usage.completion_tokens - 1) / (self._last_at - self._first_at), 1)

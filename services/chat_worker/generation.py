@@ -21,8 +21,9 @@ from services.chat_worker.records import Checkpoint, StoredMessage
 
 log = structlog.get_logger(__name__)
 
-# The bus carries 1 MiB a message, and JSON may double a text of line breaks.
-MAX_ANSWER_CHARACTERS = 200_000
+# As JSON, where a control character takes six bytes: the whole answer has to fit into one message of the bus (1 MiB).
+MAX_ANSWER_BYTES = 400 * 1024
+MOST_BYTES_PER_CHARACTER = 6
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(GenerationCommand)
@@ -49,14 +50,15 @@ class Generation:
         self.row = row
         self.seq = 0
         self.stop_reason: StopReason | None = None
-        self._status = MessageStatus.STREAMING
         self._bus = bus
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._characters = 0
+        self._bytes = 0
         self._watchers: list[_Watcher] = []
         self._producing: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
+        self._final: StoredMessage | None = None
+        self.over = asyncio.Event()
+        """Ended and told, or no longer ours."""
 
     @property
     def text(self) -> str:
@@ -68,7 +70,7 @@ class Generation:
 
     @property
     def full(self) -> bool:
-        return self._characters >= MAX_ANSWER_CHARACTERS
+        return self._bytes >= MAX_ANSWER_BYTES
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(self.row.id, self.row.epoch, self.text, self.reasoning)
@@ -104,8 +106,11 @@ class Generation:
 
     async def add(self, text: str, reasoning: str) -> None:
         """The next piece, to everybody at once. Appends to a buffer: nothing here waits for the network."""
+        room = (MAX_ANSWER_BYTES - self._bytes) // MOST_BYTES_PER_CHARACTER
+        if len(text) + len(reasoning) > room:
+            text, reasoning = text[: max(room, 1)], reasoning[: max(room, 1)]
+            self._bytes = MAX_ANSWER_BYTES
         self.seq += 1
-        self._characters += len(text) + len(reasoning)
         if text:
             self._text.append(text)
         if reasoning:
@@ -113,29 +118,34 @@ class Generation:
         await self._publish(self._streaming(text, reasoning=reasoning or None))
 
     async def end(self, row: StoredMessage) -> None:
-        """Tells everybody how it ended; `row` is what the database holds."""
+        """Tells everybody how it ended; `row` is what the database holds. Who attaches from now on is told the same."""
         self.seq += 1
-        self._status = row.status
-        self._ended.set()
-        await self._publish(chat_frames.ending(row, seq=self.seq))
-        for watcher in self._watchers:
-            for frame in chat_frames.closing_frames(row, watcher.asker):
-                await self._send(watcher, frame)
+        self._final = row
+        for watcher in list(self._watchers):
+            await self._tell_the_end(watcher, row)
+        self.over.set()
 
     def abandon(self) -> None:
-        """It ended without an end of ours to tell: another worker goes on with it, or it was deleted."""
-        self._ended.set()
+        """There is no end of ours to tell: another worker goes on with it, and those who watched will ask there."""
+        self.over.set()
 
     # ---- Those who watch ----------------------------------------------------------------------------------------
 
     async def attach(self, asker: Asker) -> None:
-        """Lets one more asker watch: first all the text so far as one piece, then every new piece."""
+        """Lets one more asker watch: first all the text so far as one piece, then every new piece, or the end.
+
+        Asking twice changes nothing: a queue item that comes again must not double what its asker sees.
+        """
+        if any(watcher.asker == asker for watcher in self._watchers):
+            return
         watcher = _Watcher(asker, _head(asker))
         # The snapshot enters the bus's buffer before anything else can run, so no piece is missed or doubled.
         self._watchers.append(watcher)
         if self.seq:
             snapshot = self._streaming(self.text, reasoning=self.reasoning, reset=True)
             await self._send(watcher, watcher.head + _encoder.encode(snapshot) + b"}")
+        if self._final is not None:
+            await self._tell_the_end(watcher, self._final)
 
     async def tell(self, frame: bytes) -> None:
         """A finished frame to the first asker, whose request it is that waits."""
@@ -144,12 +154,32 @@ class Generation:
     async def command(self, _: str, payload: bytes) -> bytes:
         """Serves `chat.v1.generation.<message>`; a cancel is answered when the answer has ended."""
         command = _commands.decode(payload)
-        if command.action == "attach" and command.asker is not None:
-            await self.attach(command.asker)
-        else:
+        if command.action == "cancel":
             self.stop(StopReason.CANCELLED)
-            await self._ended.wait()
+            await self.over.wait()
+        elif command.asker is not None and not self._abandoned:
+            await self.attach(command.asker)
         return _encoder.encode(GenerationReply(epoch=self.row.epoch, status=self._status))
+
+    @property
+    def told(self) -> bool:
+        """It has ended here, and everybody who watched knows how."""
+        return self._final is not None and self.over.is_set()
+
+    @property
+    def _abandoned(self) -> bool:
+        return self.over.is_set() and self._final is None
+
+    @property
+    def _status(self) -> MessageStatus:
+        if self._final is not None:
+            return self._final.status
+        return MessageStatus.PENDING if self._abandoned else MessageStatus.STREAMING
+
+    async def _tell_the_end(self, watcher: _Watcher, row: StoredMessage) -> None:
+        await self._send(watcher, watcher.head + _encoder.encode(chat_frames.ending(row, seq=self.seq)) + b"}")
+        for frame in chat_frames.closing_frames(row, watcher.asker):
+            await self._send(watcher, frame)
 
     def _streaming(self, chunk: str, *, reasoning: str | None = None, reset: bool = False) -> ChatStreaming:
         return ChatStreaming(
@@ -167,6 +197,7 @@ class Generation:
 
     async def _publish(self, data: ChatStreaming) -> None:
         body = _encoder.encode(data) + b"}"
+        self._bytes += len(body)
         for watcher in self._watchers:
             await self._send(watcher, watcher.head + body)
 

@@ -8,10 +8,12 @@ claim ─▶ Generation ◀── pieces ── ModelClient ◀── prompt ─
 import asyncio
 
 import structlog
+from msgspec import structs
 
 from libs.bus.connection import Bus
 from libs.contract import subjects
-from libs.contract.chat import Asker, ChatSend
+from libs.contract.chat import Asker, ChatSend, MessageStatus
+from libs.contract.errors import RequestError
 from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import metrics
 from services.chat_worker.attempt import Attempt
@@ -29,6 +31,8 @@ CHECKPOINT_SECONDS = 1.2
 # A request that has killed its worker so often is not tried again.
 MAX_ATTEMPTS = 3
 SAVE_RETRY_SECONDS = 0.5
+# How long an ended answer can still be asked for where it ran: longer than its followers ask in turns.
+LINGER_SECONDS = 3.0
 
 
 class Generations:
@@ -51,6 +55,8 @@ class Generations:
         self._worker = worker
         self._system_prompt = system_prompt
         self._running: dict[int, Generation] = {}
+        self._listening: set[asyncio.Task[None]] = set()
+        self.handing_back = asyncio.Event()
 
     def count(self) -> int:
         return len(self._running)
@@ -59,20 +65,30 @@ class Generations:
         return await self._store.claim(message_id, worker=self._worker, lease_ms=LEASE_MS, max_epoch=MAX_ATTEMPTS)
 
     async def run(self, answer: StoredMessage, question: StoredMessage, send: ChatSend, asker: Asker) -> bool:
-        """Generates a claimed answer, saves it, and tells all who watch. False: it was handed back unfinished."""
+        """Generates a claimed answer, saves it, and tells all who watch.
+
+        False: it is not finished, and no longer ours; whoever still waits for it has to ask again.
+        """
         generation = Generation(answer, self._bus)
         self._running[answer.id] = generation
+        listening = asyncio.create_task(self._listen(generation), name=f"commands {answer.id}")
+        self._listening.add(listening)
+        listening.add_done_callback(self._listening.discard)
         try:
-            async with self._bus.serving(subjects.chat_generation(answer.id), generation.command):
-                await generation.attach(asker)
-                await generation.begin()
-                attempt = Attempt(self._store, self._client, self._catalog, generation)
-                await generation.produce(attempt.produce(question, send, asker, self._system_prompt))
-                finished = await self._end(generation, attempt)
+            await generation.attach(asker)
+            await generation.begin()
+            attempt = Attempt(self._store, self._client, self._catalog, generation)
+            await generation.produce(attempt.produce(question, send, asker, self._system_prompt))
+            return await self._end(generation, attempt)
         finally:
             generation.abandon()
             del self._running[answer.id]
-        return finished
+
+    async def _listen(self, generation: Generation) -> None:
+        async with self._bus.serving(subjects.chat_generation(generation.row.id), generation.command):
+            await generation.over.wait()
+            if generation.told:
+                await asyncio.sleep(LINGER_SECONDS)
 
     async def _end(self, generation: Generation, attempt: Attempt) -> bool:
         if generation.stop_reason is StopReason.HANDED_BACK:
@@ -81,12 +97,12 @@ class Generations:
             return False
         if generation.stop_reason is StopReason.FENCED:
             log.warning("answer lost to another worker", message_id=generation.row.id)
-            return True
+            return False
         outcome = attempt.outcome()
-        row = await self._save(generation, outcome)
+        row = await self._save(generation, outcome) or await self._deleted(generation)
         if row is None:
             log.warning("answer is no longer ours to save", message_id=generation.row.id)
-            return True
+            return False
         await generation.end(row)
         metrics.GENERATIONS.labels(row.status).inc()
         metrics.COMPLETION_TOKENS.inc(row.completion_tokens or 0)
@@ -110,6 +126,16 @@ class Generations:
                 log.warning("an answer waits to be saved", message_id=generation.row.id, reason=error.message)
                 await asyncio.sleep(SAVE_RETRY_SECONDS)
 
+    async def _deleted(self, generation: Generation) -> StoredMessage | None:
+        """How to tell the end of an answer whose conversation was deleted under it; None: it still exists."""
+        try:
+            await self._store.answer(generation.row.id)
+        except DatabaseUnavailable:
+            raise
+        except RequestError:
+            return structs.replace(generation.row, status=MessageStatus.CANCELLED)
+        return None
+
     # ---- Keeping them alive, and letting them go ----------------------------------------------------------------
 
     async def checkpoint_forever(self) -> None:
@@ -129,6 +155,7 @@ class Generations:
                     self._running[message_id].stop(StopReason.FENCED)
 
     def hand_back(self) -> None:
-        """Stops all running answers; other workers begin them again."""
+        """Stops all running answers; other workers begin them again, and those who follow one ask there."""
+        self.handing_back.set()
         for generation in self._running.values():
             generation.stop(StopReason.HANDED_BACK)

@@ -17,7 +17,7 @@ from libs.bus.work_queue import WorkQueue
 from libs.contract import streams, subjects
 from libs.contract.ids import new_id
 from libs.database.engine import BadDatabaseUrl, opened_engine
-from libs.database.transactions import ping
+from libs.database.transactions import check
 from libs.runtime.logs import configure_logs
 from libs.runtime.probes import probe_routes
 from libs.runtime.process import Process, run
@@ -69,7 +69,7 @@ async def chat_worker(settings: Settings, process: Process) -> None:
                 Starlette(
                     routes=probe_routes(
                         process,
-                        needs={"nats": bus.ping, "stream": queue.ping, "database": lambda: ping(engine)},
+                        needs={"nats": bus.ping, "stream": queue.ping, "database": lambda: check(engine)},
                         likes={"model_server": catalog.ping},
                     )
                 ),

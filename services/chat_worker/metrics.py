@@ -12,4 +12,4 @@ TIME_TO_FIRST_TOKEN = Histogram(
 )
 COMPLETION_TOKENS = Counter("chat_worker_completion_tokens", "Tokens generated, as the model server counts them")
 QUESTIONS = Counter("chat_worker_questions", "Questions answered, by name", ["name"])
-BUS_RECONNECTS = Gauge("chat_worker_bus_reconnects_total", "How often the connection to NATS came back")
+BUS_RECONNECTS = Gauge("chat_worker_bus_reconnects", "How often the connection to NATS came back")

@@ -19,6 +19,7 @@ from libs.contract.chat import (
     ChatCancelled,
     ChatHistory,
     ChatHistoryFrame,
+    ChatMessage,
     ConversationCreate,
     ConversationDelete,
     ConversationDeleted,
@@ -42,6 +43,12 @@ STOP_SECONDS = 3.0
 # Longer than a lease: by then a dead worker's answer can be cancelled in the database.
 CANCEL_SECONDS = 6.0
 CANCEL_RETRY_SECONDS = 0.25
+# A cancel sent right behind its request may reach the database first.
+OVERTAKEN_SECONDS = 2.0
+
+# Under the bus's 1 MiB: text of control characters takes six times its size as JSON.
+MAX_PAGE_BYTES = 900 * 1024
+MAX_HISTORY = 200
 
 _requests = msgspec.json.Decoder(ClientRequest)
 _replies = msgspec.json.Decoder(GenerationReply)
@@ -90,14 +97,17 @@ class Questions:
 
     async def _history(self, request: ClientRequest) -> bytes:
         asked = msgspec.json.decode(request.data, type=ChatHistory)
-        page = await self._store.history(request.user, asked.conversation_id, limit=asked.limit, before=asked.before)
+        page = await self._store.history(
+            request.user, asked.conversation_id, limit=min(asked.limit, MAX_HISTORY), before=asked.before
+        )
+        messages = _newest_that_fit([chat_frames.message(row) for row in page.messages])
         return _encoder.encode(
             ChatHistoryFrame(
                 type="chat:history",
                 id=UNSET if request.frame_id is None else request.frame_id,
-                data=[chat_frames.message(row) for row in page.messages],
+                data=messages,
                 conversation_id=page.conversation_id,
-                has_more=page.has_more,
+                has_more=page.has_more or len(messages) < len(page.messages),
                 answering=None if page.answering is None else _answering(page.answering),
             )
         )
@@ -114,15 +124,23 @@ class Questions:
         self, user: str, *, message_id: int | None = None, request_id: str | None = None
     ) -> StoredMessage:
         """Stops one answer, wherever it is: waiting, running at some worker, or left behind by a dead one."""
-        deadline = asyncio.get_running_loop().time() + CANCEL_SECONDS
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         while True:
-            row = await self._store.cancel(user, message_id=message_id, request_id=request_id)
+            try:
+                row = await self._store.cancel(user, message_id=message_id, request_id=request_id)
+            except RequestError as error:
+                late = message_id is not None or loop.time() - started > OVERTAKEN_SECONDS
+                if error.code is not ErrorCode.NOT_FOUND or late:
+                    raise
+                await asyncio.sleep(CANCEL_RETRY_SECONDS)
+                continue
             if row.status.terminal:
                 return row
             status = await self._stop_running(row.id)
             if status is not None and status.terminal:
                 return await self._store.answer(row.id)
-            if asyncio.get_running_loop().time() > deadline:
+            if loop.time() - started > CANCEL_SECONDS:
                 raise RequestError(
                     ErrorCode.SERVICE_UNAVAILABLE,
                     "The answer could not be stopped yet. Try again.",
@@ -173,6 +191,16 @@ class Questions:
 
     async def _models(self, request: ClientRequest) -> bytes:
         return frames.encode("model:list", await self._catalog.listing(), frame_id=request.frame_id)
+
+
+def _newest_that_fit(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """The last messages whose JSON fits into one frame: at least one, and no single one is larger."""
+    room = MAX_PAGE_BYTES
+    for number, message in enumerate(reversed(messages)):
+        room -= len(_encoder.encode(message))
+        if room < 0 and number:
+            return messages[-number:]
+    return messages
 
 
 def _answering(row: StoredMessage) -> Answering:

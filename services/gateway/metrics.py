@@ -10,4 +10,4 @@ FRAMES_OUT = Counter("gateway_frames_out", "Frames queued for clients", ["type"]
 ERRORS_OUT = Counter("gateway_errors_out", "Error frames made by this gateway", ["code"])
 CLOSED = Counter("gateway_connections_closed", "Connections that this gateway closed itself", ["code"])
 REPLIES_DROPPED = Counter("gateway_replies_dropped", "Replies for connections that were gone")
-BUS_RECONNECTS = Gauge("gateway_bus_reconnects_total", "How often the connection to NATS came back")
+BUS_RECONNECTS = Gauge("gateway_bus_reconnects", "How often the connection to NATS came back")

@@ -15,7 +15,7 @@ from libs.bus.connection import Bus
 from libs.bus.work_queue import store
 from libs.contract import frames
 from libs.contract.errors import ErrorCode, RequestError
-from libs.contract.frames import ClientFrame, ClientRequest
+from libs.contract.frames import NO_DATA, ClientFrame, ClientRequest, FrameId
 from libs.contract.ids import new_id
 from services.gateway import metrics
 from services.gateway.rate_limits import RateLimits
@@ -59,7 +59,7 @@ class Requests:
 
     async def handle(self, caller: Caller, text: str | bytes) -> bytes | Question | None:
         """An answer to send now, a question to `ask`, or nothing (the answers come by the reply subject)."""
-        frame_id: str | None = None
+        frame_id: FrameId | None = None
         request_id: str | None = None
         try:
             frame = self._read(text)
@@ -80,9 +80,10 @@ class Requests:
                     await self._store(route, route.subject(send), _request(caller, frame, request_id))
                     return None
                 case Asked():
-                    _checked(frame, route.decoder)
+                    # Under the client's own request id where it names one, so that a grep finds the cancel too.
+                    request_id = getattr(_checked(frame, route.decoder), "request_id", None) or new_id()
                     await self._limits.spend(caller.user)
-                    return Question(route.subject, _request(caller, frame, new_id()))
+                    return Question(route.subject, _request(caller, frame, request_id))
         except RequestError as error:
             return error_frame(error, frame_id=frame_id, request_id=request_id)
 
@@ -129,14 +130,15 @@ class Requests:
             log.info("request stored", type=request.type, stream=route.stream.name)
 
 
-def error_frame(error: RequestError, *, frame_id: str | None = None, request_id: str | None = None) -> bytes:
+def error_frame(error: RequestError, *, frame_id: FrameId | None = None, request_id: str | None = None) -> bytes:
     metrics.ERRORS_OUT.labels(error.code).inc()
     return frames.encode_error(error, frame_id=frame_id, request_id=request_id)
 
 
 def _checked(frame: ClientFrame, decoder: msgspec.json.Decoder[D]) -> D:
+    data = NO_DATA if frame.data == b"null" else frame.data
     try:
-        return decoder.decode(frame.data)
+        return decoder.decode(data)
     except RecursionError as error:
         raise RequestError(ErrorCode.INVALID_FRAME, f"{frame.type}: the data is nested too deeply.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -150,5 +152,5 @@ def _request(caller: Caller, frame: ClientFrame, request_id: str) -> ClientReque
         reply=caller.reply,
         type=frame.type,
         frame_id=frame.id,
-        data=frame.data,
+        data=NO_DATA if frame.data == b"null" else frame.data,
     )

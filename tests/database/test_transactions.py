@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.contract.errors import ErrorCode
 from libs.database.engine import opened_engine
-from libs.database.transactions import DatabaseUnavailable, in_transaction, ping
+from libs.database.transactions import DatabaseUnavailable, check, in_transaction, ping
 from tests.database.relay import relay
 
 metadata = MetaData()
@@ -199,3 +199,25 @@ async def test_a_read_only_unit_does_not_wait_for_the_sqlite_writer(tmp_path: Pa
             await increment(writing, 1)
             assert await in_transaction(engine, values, read_only=True, deadline_seconds=1) == [0, 0]
         assert await in_transaction(engine, values, read_only=True) == [1, 0]
+
+
+async def test_a_database_that_cannot_be_written_is_not_ready(tmp_path: Path) -> None:
+    """Locked by somebody else: reading would still work, and say nothing."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'locked.db'}"
+    async with opened_engine(url) as engine, opened_engine(url) as other:
+        await ping(engine)
+        async with other.begin():
+            with pytest.raises(DatabaseUnavailable):
+                await check(engine)
+        await check(engine)
+
+
+async def test_a_database_whose_file_was_removed_is_not_ready(tmp_path: Path) -> None:
+    """The open connection would go on writing into nothing."""
+    file = tmp_path / "removed.db"
+    async with opened_engine(f"sqlite+aiosqlite:///{file}") as engine:
+        await ping(engine)
+        await check(engine)
+        file.rename(tmp_path / "elsewhere.db")
+        with pytest.raises(DatabaseUnavailable, match="the file is not there"):
+            await check(engine)

@@ -1,5 +1,6 @@
 """Which model server is chosen, tried with servers that answer as LM Studio and others do."""
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -106,3 +107,35 @@ async def test_the_built_in_model_can_be_asked_for() -> None:
     """Whatever LM_STUDIO_URL says."""
     choice = await lm_studio_probe.choose({"LM_STUDIO_URL": "nonsense"}, builtin=True)
     assert choice.url is None
+
+
+async def test_a_server_that_drips_is_given_up_in_time() -> None:
+    """A byte now and then would hold up the start for ever."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as dripping:
+        port = dripping.sockets[0].getsockname()[1]
+        with pytest.raises(lm_studio_probe.NotAModelServerError, match=r"within 0.3 s"):
+            await asyncio.wait_for(lm_studio_probe.check(f"http://127.0.0.1:{port}/v1", "", 0.3), 3)
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"LM_STUDIO_URL": "http://me:secret@127.0.0.1:1/v1"}, "LM_STUDIO_URL holds a user or a password"),
+        ({"LM_STUDIO_URL": "http://127.0.0.1:1/v1", "LM_STUDIO_API_KEY": "ключ"}, "LM_STUDIO_API_KEY holds characters"),
+    ],
+)
+async def test_a_secret_in_the_wrong_place_is_refused_without_showing_it(env: dict[str, str], says: str) -> None:
+    """One sentence that says where it belongs."""
+    with pytest.raises(StartError, match=says) as caught:
+        await lm_studio_probe.choose(env, builtin=False)
+    assert "secret" not in str(caught.value)

@@ -11,7 +11,7 @@ from tests.processes import ROOT
 from tests.system.stack import RunningStack, running_stack
 
 # Listed by the scripted model beside its own names.
-PACED = "paced-40-50,paced-100-50,paced-400-50"
+PACED = "paced-40-50,paced-100-50,paced-150-50,paced-400-50"
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +45,13 @@ async def other(stack: RunningStack) -> AsyncIterator[Client]:
     """A client of the other gateway."""
     async with open_client(stack.gateways()[1]) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def fragile(scripted_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A stack whose processes the tests kill; the launcher starts them again."""
+    folder = tmp_path_factory.mktemp("fragile")
+    # A grace period shorter than the answer that runs in it.
+    env = {"CHAT_WORKER_GRACE_SECONDS": "0.3"}
+    with running_stack(folder, lm_studio_url=scripted_url, workers=2, env=env) as running:
+        yield running

@@ -1,5 +1,6 @@
 """A running stack for tests: `python -m libs.local_stack` with a folder, ports and a model server of its own."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,8 +16,10 @@ import httpx
 from sqlalchemy import text
 
 from libs.database.engine import opened_engine
+from libs.local_stack.data_folder import DataFolder
 from tests.brokers import free_port
 from tests.processes import ROOT
+from tests.waiting import until_answer
 
 START_SECONDS = 45.0
 
@@ -30,7 +33,7 @@ class RunningStack:
     def __init__(self, data: Path, launcher: "subprocess.Popen[bytes]", env: Mapping[str, str]) -> None:
         self.data = data
         self.launcher = launcher
-        self._database_url = env.get("CHAT_WORKER_DATABASE_URL") or f"sqlite+aiosqlite:///{data / 'chat_worker.db'}"
+        self._database_url = env.get("CHAT_WORKER_DATABASE_URL") or DataFolder(data).database_url
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """`stack.json`: name → pid, url, log."""
@@ -71,7 +74,8 @@ def running_stack(
     folder: Path, *, lm_studio_url: str, gateways: int = 1, workers: int = 1, env: Mapping[str, str] | None = None
 ) -> Iterator[RunningStack]:
     """The stack, ready; stopped by Ctrl-C at the end."""
-    data = folder / "data"
+    # A name that has to be quoted, everywhere in its own way.
+    data = folder / 'dados do João %41 "x"? #1'
     port = free_port()
     output = folder / "launcher.log"
     full_env = {**os.environ, **GENEROUS, "LM_STUDIO_URL": lm_studio_url, **(env or {})}  # noqa: TID251 (child's)
@@ -104,3 +108,21 @@ def _wait_until_ready(data: Path, launcher: "subprocess.Popen[bytes]", output: P
         if launcher.poll() is not None or time.monotonic() > deadline:
             raise TimeoutError(f"the stack did not start:\n{output.read_text()}")
         time.sleep(0.02)
+
+
+async def ready(stack: RunningStack, *names: str) -> None:
+    """Waits until these processes are ready (again)."""
+    for name in names:
+        await until_answer(lambda name=name: asyncio.to_thread(stack.is_ready, name), seconds=20)  # type: ignore[misc]
+
+
+async def running_worker(stack: RunningStack) -> str:
+    """The worker that generates an answer now, as its metrics say."""
+    for name in ("chat_worker-1", "chat_worker-2"):
+        try:
+            metrics = (await asyncio.to_thread(stack.probe, name, "/metrics")).text
+        except (httpx.HTTPError, KeyError):
+            continue  # frozen, or dead and not started again yet
+        if "chat_worker_generations_running 1.0" in metrics:
+            return name
+    raise AssertionError("nobody generates")

@@ -66,6 +66,18 @@ async def test_cancelling_a_message_that_waits_for_its_turn_never_reaches_the_mo
     assert not await reached_model(scripted_url, second)
 
 
+async def test_a_cancel_right_behind_its_request_is_never_too_early(client: Client) -> None:
+    """The request may still be on its way to the database when the cancel is there."""
+    for _ in range(20):
+        request_id = secrets.token_hex(8)
+        async with chatting(client, "pare já", model="paced-400-50", requestId=request_id) as chat:
+            await asyncio.sleep(0)  # its frame goes out first
+            cancelled = (await client.ask("chat:cancel", {"requestId": request_id}))["data"]
+            assert cancelled["status"] == "cancelled"
+        assert chat.answer.done is not None
+        assert chat.answer.done["status"] == "cancelled"
+
+
 async def test_cancelling_what_has_ended_changes_nothing_and_says_how_it_ended(client: Client) -> None:
     """The answer is `complete`, and stays so."""
     async with chatting(client, "fim", model="echo") as chat:

@@ -64,6 +64,19 @@ async def test_history_is_paged_backwards_without_gap_or_repeat(client: Client) 
     assert contents == [f"página {number}" for number in range(4)]
 
 
+async def test_a_history_that_is_large_as_json_comes_in_pages_that_can_be_sent(client: Client) -> None:
+    """A control character takes six bytes in a frame: what fits into the database's page need not fit into one."""
+    conversation = await new_conversation(client)
+    questions = [f"{number}" + "\x01" * 9_000 for number in range(20)]
+    for question in questions:
+        await frames_of(client, question, model="echo", conversationId=conversation)
+    page = await client.ask("chat:history", {"conversationId": conversation, "limit": 500})
+    assert page["hasMore"] is True
+    rest = await client.ask("chat:history", {"conversationId": conversation, "before": page["data"][0]["id"]})
+    messages = [*rest["data"], *page["data"]]
+    assert [message["content"] for message in messages if message["role"] == "user"] == questions
+
+
 @pytest.mark.parametrize(
     "frame",
     [

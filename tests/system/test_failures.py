@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,11 @@ from libs.client.connection import ClientError, open_client
 from tests.databases import own_schema
 from tests.scripted_model.answers import expected_answer, numbered_tokens
 from tests.system.chats import Watched, chatting, reached_model
-from tests.system.stack import RunningStack, running_stack
+from tests.system.stack import RunningStack, ready, running_stack, running_worker
 from tests.waiting import until, until_answer
 
 # 100 tokens, 50 a second: long enough to be killed in the middle.
 LONG, LONG_TEXT = "paced-100-50", "".join(numbered_tokens(100))
-
-
-@pytest.fixture(scope="module")
-def fragile(scripted_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack whose processes the tests kill; the launcher starts them again."""
-    folder = tmp_path_factory.mktemp("fragile")
-    # A grace period shorter than the answer that runs in it.
-    env = {"CHAT_WORKER_GRACE_SECONDS": "0.3"}
-    with running_stack(folder, lm_studio_url=scripted_url, workers=2, env=env) as running:
-        yield running
-
-
-async def ready(stack: RunningStack, *names: str) -> None:
-    for name in names:
-        await until_answer(lambda name=name: asyncio.to_thread(stack.is_ready, name), seconds=20)  # type: ignore[misc]
 
 
 async def chat_works(stack: RunningStack) -> None:
@@ -43,22 +27,13 @@ async def chat_works(stack: RunningStack) -> None:
         assert watched.answer.text == expected_answer("ainda funciona?")
 
 
-async def worker_of(stack: RunningStack, message: str) -> str:
-    """The worker that runs the answer to this message: its metrics say that it generates."""
-    for name in ("chat_worker-1", "chat_worker-2"):
-        metrics = (await asyncio.to_thread(stack.probe, name, "/metrics")).text
-        if "chat_worker_generations_running 1.0" in metrics:
-            return name
-    raise AssertionError(f"nobody answers {message!r}")
-
-
 async def stop_in_the_middle(stack: RunningStack, scripted_url: str, how: signal.Signals) -> Watched:
     """A long answer whose worker gets a signal after some text."""
     message = f"interrompa {secrets.token_hex(4)}"
     async with open_client(stack.ws) as client, chatting(client, message, model=LONG) as chat:
         await until_answer(lambda: reached_model(scripted_url, message))
         await until(lambda: len(chat.answer.text) > 50)
-        stack.signal(await worker_of(stack, message), how)
+        stack.signal(await running_worker(stack), how)
     return chat
 
 
@@ -114,7 +89,7 @@ async def test_nats_killed_and_started_again_recovers_by_itself_under_open_socke
 
 def reconnects(stack: RunningStack) -> float:
     lines = stack.probe("gateway-1", "/metrics").text.splitlines()
-    return float(next(line for line in lines if line.startswith("gateway_bus_reconnects_total ")).split()[1])
+    return float(next(line for line in lines if line.startswith("gateway_bus_reconnects ")).split()[1])
 
 
 async def test_a_model_server_that_is_away_is_said_at_once(
