@@ -112,6 +112,8 @@ async def test_the_built_in_model_can_be_asked_for() -> None:
 async def test_a_server_that_drips_is_given_up_in_time() -> None:
     """A byte now and then would hold up the start for ever."""
 
+    left = asyncio.Event()
+
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -120,11 +122,15 @@ async def test_a_server_that_drips_is_given_up_in_time() -> None:
                 await writer.drain()
                 await asyncio.sleep(0.05)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        left.set()
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as dripping:
         port = dripping.sockets[0].getsockname()[1]
         with pytest.raises(lm_studio_probe.NotAModelServerError, match=r"within 0.3 s"):
             await asyncio.wait_for(lm_studio_probe.check(f"http://127.0.0.1:{port}/v1", "", 0.3), 3)
+        await asyncio.wait_for(left.wait(), 3)
 
 
 @pytest.mark.parametrize(
