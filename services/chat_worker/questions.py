@@ -179,7 +179,9 @@ class Questions:
         # Stopped first, so that whoever watches an answer is told how it ended.
         while (running := await self._first_unfinished(request.user, conversation_id)) is not None:
             await self._stopped(request.user, message_id=running.id)
-        await self._store.delete_conversation(request.user, conversation_id)
+        for message_id in await self._store.delete_conversation(request.user, conversation_id):
+            # Asked for or claimed since that look: nothing is left to save, but who watches is told now.
+            await self._stop_running(message_id)
         deleted = ConversationDeleted(conversation_id=conversation_id)
         return frames.encode("conversation:deleted", deleted, frame_id=request.frame_id)
 
