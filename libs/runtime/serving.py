@@ -39,11 +39,12 @@ async def serve(
     *,
     host: str,
     port: int,
-    max_websocket_bytes: int = 1024**2,
+    max_websocket_bytes: int | None = None,
     drain: Callable[[], Awaitable[None]] = _nothing_to_drain,
 ) -> None:
     """Serves `app`; after `process.stop_requested` awaits `drain()`, closes what is open, and returns.
 
+    Without `max_websocket_bytes` there are no WebSockets, and the package `websockets` need not be installed.
     `drain` bounds its own time. Raises `StartupError` if the port is taken or the address is not this machine's.
     """
     listener = _listen(host, port)
@@ -51,8 +52,8 @@ async def serve(
         uvicorn.Config(
             app,
             http="httptools",
-            ws="websockets-sansio",
-            ws_max_size=max_websocket_bytes,
+            ws="none" if max_websocket_bytes is None else "websockets-sansio",
+            ws_max_size=max_websocket_bytes or 0,
             ws_ping_interval=WEBSOCKET_PING_SECONDS,
             ws_ping_timeout=WEBSOCKET_PING_SECONDS,
             # Costs about 300 KiB a connection and saves little on frames of a few tokens.
