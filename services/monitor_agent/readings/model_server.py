@@ -11,10 +11,17 @@ from urllib.parse import urlsplit
 
 import psutil
 
-# To ask who listens takes a look at the open files of every process: 17 ms for 80 processes.
 LOOK_EVERY_SECONDS = 30.0
+CONNECT_SECONDS = 0.25
 DEFAULT_PORTS = {"http": 80, "https": 443}
 KNOWN_NAMES = ("lm studio", "lm-studio", "lmstudio", "llmster", "llama-server", "ollama", "vllm", "koboldcpp")
+
+
+class Address(NamedTuple):
+    """Where a model server of this machine listens."""
+
+    host: str
+    port: int
 
 
 class Found(NamedTuple):
@@ -31,7 +38,7 @@ class ModelServerFinder:
     """Looks seldom, and stays with what it has found while that lives."""
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._port = local_port(url)
+        self._address = local_address(url)
         self._clock = clock
         self._found = NOT_RUNNING
         self._look_at = clock()
@@ -41,30 +48,51 @@ class ModelServerFinder:
         ended = self._found.pid is not None and self._found.pid not in pids
         if ended or self._clock() >= self._look_at:
             self._look_at = self._clock() + LOOK_EVERY_SECONDS
-            self._found = self._look(names())
+            known = None if ended else self._found.pid
+            self._found = _named(names()) if self._address is None else _listening(self._address, known, names)
         return self._found
 
-    def _look(self, names: Mapping[int, str]) -> Found:
-        named = [pid for pid, name in names.items() if name.lower().startswith(KNOWN_NAMES)]
-        by_name = Found(running=True, pid=min(named)) if named else NOT_RUNNING
-        if self._port is None:
-            return by_name
-        try:
-            listening = [
-                connection.pid
-                for connection in psutil.net_connections(kind="tcp")
-                if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == self._port
-            ]
-        except psutil.Error:
-            return by_name
-        if not listening:
-            return NOT_RUNNING
-        owner = min((pid for pid in listening if pid is not None), default=None)
-        return Found(running=True, pid=owner) if owner is not None else Found(running=True, pid=by_name.pid)
+
+def _named(names: Mapping[int, str]) -> Found:
+    pids = [pid for pid, name in names.items() if name.lower().startswith(KNOWN_NAMES)]
+    return Found(running=True, pid=min(pids)) if pids else NOT_RUNNING
 
 
-def local_port(url: str) -> int | None:
-    """The port of a model server on this machine; None: it is on another one, or the URL is none."""
+def _listening(address: Address, known: int | None, names: Callable[[], Mapping[int, str]]) -> Found:
+    """`known` is who listened there before, and still lives."""
+    if not _answers(address):
+        return NOT_RUNNING
+    pid = known if known is not None else _owner(address.port)
+    return Found(running=True, pid=pid if pid is not None else _named(names()).pid)
+
+
+def _answers(address: Address) -> bool:
+    try:
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _owner(port: int) -> int | None:
+    """Asked only of a port that answers: it takes a look at every open file of every process, 17 ms for 80 of them."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.Error:
+        return None
+    return min(
+        (
+            connection.pid
+            for connection in connections
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if connection.pid is not None
+        ),
+        default=None,
+    )
+
+
+def local_address(url: str) -> Address | None:
+    """Where a model server of this machine listens; None: it is on another one, or the URL is none."""
     try:
         parts = urlsplit(url)
         port = parts.port or DEFAULT_PORTS.get(parts.scheme)
@@ -72,4 +100,4 @@ def local_port(url: str) -> int | None:
         return None
     host = parts.hostname or ""
     local = host in {"localhost", "::1", socket.gethostname().lower()} or host.startswith("127.")
-    return port if local else None
+    return Address(host, port) if local and port is not None else None

@@ -11,8 +11,8 @@ from services.monitor_agent.readings.rates import Rates
 LOOPBACK = ("lo",)
 # The same packets pass an interface to the outside too, or never leave the machine.
 INNER = ("docker", "br-", "bridge", "virbr", "vmnet", "tap", "cni", "flannel", "cali", "lxc")
-# Near ends of containers: they come and go by the hundred.
-NEAR_ENDS = ("veth",)
+# Near ends of containers, which come and go by the hundred, and queues of the kernel's.
+NEAR_ENDS = ("veth", "ifb")
 MOST_INTERFACES = 32
 
 
