@@ -50,6 +50,11 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def thaw(self) -> None:
+        """Goes on where it was."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
 
 def nats_server(folder: Path) -> Server:
     """NATS with JetStream on disk in `folder`; not started yet."""

@@ -133,12 +133,16 @@ def _run(coroutine: Coroutine[Any, Any, object]) -> None:
 def _running_mariadb(server: str, install: str, folder: Path) -> Iterator[str]:
     data, log = folder / "data", folder / "server.log"
     user = f"--user={getpass.getuser()}"
-    subprocess.run(
+    installed = subprocess.run(
         [install, "--no-defaults", user, f"--datadir={data}", "--auth-root-authentication-method=normal"],
-        check=True,
-        capture_output=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         timeout=START_SECONDS,
     )
+    if installed.returncode != 0:
+        pytest.fail(f"mariadb-install-db failed:\n{installed.stdout[-2000:]}")
     port = _free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(

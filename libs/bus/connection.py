@@ -16,6 +16,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from libs.contract.errors import ErrorCode, RequestError
@@ -34,6 +35,7 @@ HEADER_ROOM_BYTES = 4096
 MAX_UNREAD_MESSAGES = 65_536
 MAX_UNREAD_BYTES = 64 * 1024**2
 FINISH_SECONDS = 5.0
+FENCE_SECONDS = 2.0
 
 
 class BusUnavailable(RequestError):
@@ -167,11 +169,21 @@ class Bus:
         finally:
             if self.connected:
                 with contextlib.suppress(nats.errors.Error, TimeoutError):
-                    # Subscription.drain sends its UNSUB after the PING, so messages in between are lost; sending
-                    # UNSUB first and waiting for a PONG closes the gap.
-                    await self._client._send_unsubscribe(subscription._id)  # noqa: SLF001 (work-round, see above)
-                    await self._client.flush()
-                    await subscription.drain()  # type: ignore[no-untyped-call] # nats-py is typed in part
+                    await self._leave(subscription)
+
+    async def _leave(self, subscription: Subscription) -> None:
+        """Ends a subscription after the messages that are already on their way, for which others may wait.
+
+        `Subscription.drain` sends its UNSUB after the PING, so what arrives in between is lost. And its flush, should
+        it time out, leaves a late PONG that ends the read loop. A request may time out without harm, and NATS
+        answers one that nobody serves at once and in order.
+        """
+        await self._client._send_unsubscribe(subscription._id)  # noqa: SLF001 (work-round, see above)
+        with contextlib.suppress(nats.errors.NoRespondersError):
+            await self._client.request(self._client.new_inbox(), timeout=FENCE_SECONDS)
+        async with asyncio.timeout(FINISH_SECONDS):
+            await subscription._pending_queue.join()  # noqa: SLF001 (as above)
+        await subscription.unsubscribe()
 
     async def ping(self) -> None:
         """Raises unless NATS answers a JetStream request. (A flush proves nothing: its PING overtakes publishes.)"""

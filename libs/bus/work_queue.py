@@ -29,6 +29,7 @@ STORE_ATTEMPT_SECONDS = 2.0
 STORE_SECONDS = 12.0
 MAX_RETRY_SECONDS = 60.0
 ACK_ATTEMPTS = 6
+LONGEST_PAUSE_SECONDS = 1.0
 
 # https://github.com/nats-io/nats-server/blob/main/server/errors.json
 STREAM_FULL = 10077
@@ -143,6 +144,7 @@ class WorkQueue:
 
     async def run(self) -> None:
         """Pulls until `stop`. Any exception that leaves it is a defect or a lost connection: the process should end."""
+        await self._until_provisioned()
         pull = await self.jetstream.pull_subscribe_bind(stream=self.stream.name, durable=self.stream.consumer)
         beats = asyncio.create_task(self._beat(), name="work queue beats")
         try:
@@ -171,6 +173,20 @@ class WorkQueue:
             raise BusUnavailable(f"stream {self.stream.name} is missing: run the provisioning step") from error
         except (nats.errors.Error, TimeoutError) as error:
             raise BusUnavailable(f"stream {self.stream.name} does not answer") from error
+
+    async def _until_provisioned(self) -> None:
+        """A worker may start beside the provisioning step, or before it; `ping` tells readiness meanwhile."""
+        pause = 0.05
+        while not self._stopping.is_set():
+            try:
+                await self.ping()
+            except BusUnavailable as error:
+                if pause >= LONGEST_PAUSE_SECONDS:
+                    log.warning("no work can be taken yet", reason=error.message)
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
 
     async def _next(self, pull: JetStreamContext.PullSubscription) -> WorkItem | None:
         try:

@@ -4,10 +4,14 @@ What is promised on both: a committed transaction is on disk, foreign keys hold,
 UTC, nothing waits longer than 5 s for a lock, and the row count of an UPDATE is the number of rows it matched.
 """
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -78,8 +82,12 @@ def _open_sqlite(url: URL, *, check_foreign_keys: bool) -> AsyncEngine:
         max_overflow=0,
         # Message texts are parameters; they belong in no log.
         hide_parameters=True,
-        # isolation_level None: sqlite3 itself starts no transaction, `_begin_sqlite` does.
-        connect_args={"timeout": LOCK_WAIT_SECONDS, "isolation_level": None},
+        connect_args={
+            "timeout": LOCK_WAIT_SECONDS,
+            # sqlite3 itself starts no transaction; `_begin_sqlite` does.
+            "isolation_level": None,
+            "async_creator_fn": _connect_sqlite,
+        },
     )
     foreign_keys = "ON" if check_foreign_keys else "OFF"
 
@@ -94,6 +102,19 @@ def _open_sqlite(url: URL, *, check_foreign_keys: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", configure)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+async def _connect_sqlite(path: str, **options: Any) -> aiosqlite.Connection:
+    connection = aiosqlite.connect(path, **options)
+    thread = connection._thread  # noqa: SLF001 (the only way to it; SQLAlchemy goes it too)
+    thread.daemon = True
+    try:
+        return await connection
+    except sqlite3.Error:
+        # aiosqlite 0.22 does not wait for the thread of a connection that failed; when the event loop is closed
+        # before the thread has ended, it dies with a trace on standard error.
+        await asyncio.to_thread(thread.join, 1)
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,9 +1,10 @@
 """The stack as a whole: what is started, in which order, with what.
 
-nats, valkey ──┬─▶ provisioning (once) ──┬─▶ chat workers, monitor agent ──┬──▶ all ready
-               └─▶ gateways              └─▶ model                         ┘
+nats, valkey ──┬─▶ provisioning (once) ─────────────────┐
+               ├─▶ model, chat workers, monitor agent ──┼──▶ all ready
+               └─▶ gateways ────────────────────────────┘
 
-Two Python processes at a time: on two cores, importing their code is most of the start (1.5 s of processor time each).
+All at once: importing their code is most of the start (1.5 s of processor time each), and each waits for what it needs.
 """
 
 import asyncio
@@ -60,12 +61,12 @@ class Stack:
         if not self._env.get("CHAT_WORKER_DATABASE_URL"):
             self._env["CHAT_WORKER_DATABASE_URL"] = self._folder.database_url
         await self._supervisor.ready(self._broker, self._cache)
+        # Beside the provisioning step, which takes as long as they do to import: a worker waits for its stream.
+        self._env["LM_STUDIO_URL"] = choice.url or self._start_builtin_model()
+        self._supervisor.start(*self._chat_workers())
+        self._supervisor.start(services.monitor_agent("monitor_agent", self._monitor_port, self._env))
         self._supervisor.start(*self._gateways())
         await self._provision()
-        self._env["LM_STUDIO_URL"] = choice.url or self._start_builtin_model()
-        self._supervisor.start(
-            *self._chat_workers(), services.monitor_agent("monitor_agent", self._monitor_port, self._env)
-        )
         await self._supervisor.ready()
         self._supervisor.publish()
         return choice

@@ -6,6 +6,7 @@ Waits up to 30 s for each server. Exit code 0, or 1 with a sentence that says wh
 """
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
@@ -26,14 +27,17 @@ SERVICES = Path(__file__).parents[2] / "services"
 
 
 async def provision_all(settings: Settings) -> None:
-    """Streams first, then schemas. Raises what `main` turns into sentences."""
-    async with connect(settings.nats_url, name="provisioning", startup_seconds=WAIT_SECONDS) as bus:
-        await provision(bus, streams.ALL)
-    _say(f"streams: {', '.join(stream.name for stream in streams.ALL)} as the contract says")
+    """Schemas first: a worker that waits for its stream then finds its tables.
+
+    Raises what `main` turns into sentences.
+    """
     for service, url in {"chat_worker": settings.chat_worker_database_url}.items():
         if url:
             await _wait_for_database(url)
             _say(f"{service} schema: {_told(await upgrade(url, SERVICES / service / 'migrations'))}")
+    async with connect(settings.nats_url, name="provisioning", startup_seconds=WAIT_SECONDS) as bus:
+        await provision(bus, streams.ALL)
+    _say(f"streams: {', '.join(stream.name for stream in streams.ALL)} as the contract says")
 
 
 async def _wait_for_database(url: str) -> None:
@@ -63,6 +67,8 @@ def _say(line: str) -> None:
 def main() -> int:
     settings = load(Settings)
     configure_logs("provisioning", level="WARNING")
+    # MariaDB warns, and asyncmy logs, that a primary key has no name: Alembic gives its own one.
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)
     try:
         asyncio.run(provision_all(settings))
     except (RequestError, BadDatabaseUrl, MigrationFailed) as error:

@@ -12,11 +12,11 @@ import structlog
 from libs.contract.chat import Asker, ChatSend, MessageStatus, Role, Usage
 from libs.contract.errors import RequestError
 from services.chat_worker import chat_frames, metrics
-from services.chat_worker.completion import Piece
 from services.chat_worker.context import MOST_MESSAGES, fit
 from services.chat_worker.generation import Generation, StopReason
-from services.chat_worker.model_client import End, ModelClient, Prompt
-from services.chat_worker.models import ModelCatalog
+from services.chat_worker.lm_studio.client import End, ModelClient, Prompt
+from services.chat_worker.lm_studio.completion import Piece
+from services.chat_worker.lm_studio.models import ModelCatalog
 from services.chat_worker.records import Outcome, StoredMessage
 from services.chat_worker.store import Store
 

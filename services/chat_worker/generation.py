@@ -89,11 +89,12 @@ class Generation:
                 raise
 
     def stop(self, reason: StopReason) -> None:
-        """Closes the model server's connection at once. The first reason stands."""
-        if self.stop_reason is None and not self._ended.is_set():
-            self.stop_reason = reason
-            if self._producing is not None:
-                self._producing.cancel()
+        """Closes the model server's connection at once. The first reason stands; what is through stays as it is."""
+        if self.stop_reason is not None or (self._producing is not None and self._producing.done()):
+            return
+        self.stop_reason = reason
+        if self._producing is not None:
+            self._producing.cancel()
 
     async def begin(self) -> None:
         """Tells those who saw an earlier attempt to forget it."""

@@ -16,8 +16,8 @@ from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import metrics
 from services.chat_worker.attempt import Attempt
 from services.chat_worker.generation import Generation, StopReason
-from services.chat_worker.model_client import ModelClient
-from services.chat_worker.models import ModelCatalog
+from services.chat_worker.lm_studio.client import ModelClient
+from services.chat_worker.lm_studio.models import ModelCatalog
 from services.chat_worker.records import Claim, Outcome, StoredMessage
 from services.chat_worker.store import Store
 

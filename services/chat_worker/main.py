@@ -26,9 +26,9 @@ from libs.runtime.settings import load
 from services.chat_worker import metrics
 from services.chat_worker.answering import Answering
 from services.chat_worker.generations import Generations
-from services.chat_worker.model_client import ModelClient
-from services.chat_worker.model_server import BadModelServerUrl, open_model_server
-from services.chat_worker.models import ModelCatalog
+from services.chat_worker.lm_studio.client import ModelClient
+from services.chat_worker.lm_studio.models import ModelCatalog
+from services.chat_worker.lm_studio.server import BadModelServerUrl, open_model_server
 from services.chat_worker.questions import Questions
 from services.chat_worker.settings import Settings
 from services.chat_worker.store import Store

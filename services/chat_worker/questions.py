@@ -31,7 +31,7 @@ from libs.contract.chat import (
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from services.chat_worker import chat_frames, metrics
-from services.chat_worker.models import ModelCatalog
+from services.chat_worker.lm_studio.models import ModelCatalog
 from services.chat_worker.records import StoredMessage
 from services.chat_worker.store import Store
 

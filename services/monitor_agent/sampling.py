@@ -14,7 +14,8 @@ import msgspec
 import structlog
 
 from libs.bus.connection import Bus, BusUnavailable
-from libs.contract import frames, monitoring, subjects
+from libs.bus.last_values import last_value
+from libs.contract import frames, monitoring, streams, subjects
 from libs.contract.monitoring import Demand, Metrics
 from services.monitor_agent import metrics
 from services.monitor_agent.demands import Demands
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 # The first sample tells differences too: it needs a moment to compare with.
 FIRST_SAMPLE_SECONDS = 0.5
+# The agent may start beside the provisioning step.
+PROVISIONING_SECONDS = 15.0
+ASK_AGAIN_SECONDS = 0.1
 
 TakeSample = Callable[[int], Awaitable[Metrics]]
 
@@ -58,7 +62,7 @@ class Sampling:
 
     async def run(self) -> None:
         """Samples for ever. A sample that fails is logged, and the next one is tried."""
-        await asyncio.sleep(FIRST_SAMPLE_SECONDS)
+        await asyncio.gather(self._until_kept(), asyncio.sleep(FIRST_SAMPLE_SECONDS))
         while True:
             started = self._loop.time()
             interval = self._demands.interval(started)
@@ -74,6 +78,20 @@ class Sampling:
         age = self._loop.time() - self._taken_at
         if age > monitoring.stale_after(self._promised):
             raise TimeoutError(f"the last sample was taken {age:.0f} s ago")
+
+    async def _until_kept(self) -> None:
+        """Until the stream is there that keeps the last sample, so that it has the first one; or not for ever."""
+        deadline = self._loop.time() + PROVISIONING_SECONDS
+        while True:
+            try:
+                await last_value(self._bus, streams.MONITORING, self._subject)
+            except BusUnavailable as error:
+                if self._loop.time() > deadline:
+                    log.warning("samples are not kept for who comes late", reason=error.message)
+                    return
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
+            else:
+                return
 
     async def _sample(self, interval: int, started: float) -> None:
         sample = await self._take_sample(interval)

@@ -9,7 +9,7 @@ import pytest
 from libs.bus.connection import Bus, BusUnavailable, ConnectionLost, NobodyListens, connect, without_password
 from libs.contract.errors import ErrorCode, RequestError
 from tests.brokers import Server, nats_server
-from tests.waiting import until
+from tests.waiting import until, until_answer
 
 
 async def test_a_request_is_answered_by_whoever_serves_the_subject(bus: Bus) -> None:
@@ -105,6 +105,28 @@ async def test_the_bus_says_at_once_that_nats_is_away_and_works_again_when_it_is
         await until(lambda: heard == [b"hello"])
     await bus.ping()
     assert bus.reconnects == 1
+
+
+async def test_leaving_a_subscription_of_a_frozen_nats_harms_nothing(bus: Bus, nats: Server) -> None:
+    """A flush that times out would leave its late PONG to end nats-py's read loop, and with it the process."""
+    losing = asyncio.create_task(bus.until_lost())
+    started = monotonic()
+    async with bus.listening("test.v1.frozen", lambda _, __: None):
+        nats.freeze()
+    assert monotonic() - started < 5
+    nats.thaw()
+    await until_answer(lambda: answers(bus))
+    # The watchdog looks once a second.
+    assert await asyncio.wait([losing], timeout=1.5) == (set(), {losing})
+    losing.cancel()
+
+
+async def answers(bus: Bus) -> bool:
+    try:
+        await bus.ping()
+    except BusUnavailable:
+        return False
+    return True
 
 
 async def test_a_message_too_large_for_nats_is_refused_before_it_is_sent(bus: Bus) -> None:

@@ -228,6 +228,20 @@ async def test_a_queue_without_its_stream_says_what_to_do(bus: Bus) -> None:
         await WorkQueue(bus, WORK, handler, slots=1).ping()
 
 
+async def test_a_worker_that_starts_before_the_provisioning_step_waits_for_it(bus: Bus) -> None:
+    """In which order processes start is nobody's worry."""
+    handled: list[bytes] = []
+
+    async def handler(item: WorkItem) -> None:
+        handled.append(item.payload)
+        await item.done()
+
+    async with working(bus, handler):
+        await provision(bus, (WORK,))
+        await store(bus, WORK, "work.v1.a", b"one", dedupe_id="1")
+        await until(lambda: handled == [b"one"])
+
+
 async def test_provisioning_twice_changes_nothing(bus: Bus, work: WorkStream) -> None:
     """Idempotent, also over work that waits."""
     await store(bus, work, "work.v1.a", b"one", dedupe_id="1")

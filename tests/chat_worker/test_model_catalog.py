@@ -8,8 +8,8 @@ import pytest
 
 from libs.contract.chat import Model
 from libs.contract.errors import ErrorCode, RequestError
-from services.chat_worker.model_server import BadModelServerUrl, open_model_server, root_of
-from services.chat_worker.models import ModelCatalog
+from services.chat_worker.lm_studio.models import ModelCatalog
+from services.chat_worker.lm_studio.server import BadModelServerUrl, open_model_server, root_of
 from tests.scripted_model import waiting
 from tests.scripted_model.catalogs import Flavour
 from tests.scripted_model.scripts import SCRIPTS

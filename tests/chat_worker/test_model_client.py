@@ -7,8 +7,8 @@ import pytest
 
 from libs.contract.chat import ChatOptions, Usage
 from libs.contract.errors import ErrorCode
-from services.chat_worker.model_client import End, ModelClient
-from services.chat_worker.model_server import open_model_server
+from services.chat_worker.lm_studio.client import End, ModelClient
+from services.chat_worker.lm_studio.server import open_model_server
 from tests.scripted_model.answers import (
     ANSWER,
     ANSWER_TEXT,

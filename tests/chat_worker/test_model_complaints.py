@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.contract.errors import ErrorCode
-from services.chat_worker.model_errors import QUOTE_CHARACTERS, complained, refused
+from services.chat_worker.lm_studio.model_errors import QUOTE_CHARACTERS, complained, refused
 from tests.scripted_model.answers import ANSWER
 from tests.scripted_model.asking import ask
 from tests.scripted_model.complaints import COMPLAINTS, IN_STREAM

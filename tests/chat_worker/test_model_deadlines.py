@@ -8,10 +8,10 @@ from contextlib import aclosing
 import pytest
 
 from libs.contract.errors import ErrorCode
-from services.chat_worker.completion import Piece
-from services.chat_worker.model_client import ModelClient
-from services.chat_worker.model_server import ModelServer, open_model_server
-from services.chat_worker.watchdog import DeadlinePassedError, Watchdog
+from services.chat_worker.lm_studio.client import ModelClient
+from services.chat_worker.lm_studio.completion import Piece
+from services.chat_worker.lm_studio.server import ModelServer, open_model_server
+from services.chat_worker.lm_studio.watchdog import DeadlinePassedError, Watchdog
 from tests.scripted_model.answers import ANSWER, ANSWER_TEXT, answer_chunks, numbered_tokens
 from tests.scripted_model.asking import QUESTION, ask, hear, prompt
 from tests.scripted_model.server import ScriptedModel
@@ -124,9 +124,9 @@ async def test_closing_the_answer_closes_the_connection(model: ScriptedModel, se
 async def test_a_cancelled_answer_leaves_nothing_behind(model: ScriptedModel, server: ModelServer) -> None:
     """No task of the client outlives it."""
     before = asyncio.all_tasks()
-    for _ in range(5):
+    for number in range(1, 6):
         asking = asyncio.create_task(hear(ModelClient(server), prompt("stall-3")))
-        await model.until(lambda model: model.connections and model.seen[-1].tokens_sent == 3)
+        await model.until(lambda model: len(model.seen) == number and model.seen[-1].tokens_sent == 3)  # noqa: B023
         asking.cancel()
         await asyncio.wait([asking])
         await model.until(lambda model: not model.connections)

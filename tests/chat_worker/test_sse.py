@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.contract.errors import ErrorCode, RequestError
-from services.chat_worker.sse import MAX_EVENT_BYTES, Event, EventParser
+from services.chat_worker.lm_studio.sse import MAX_EVENT_BYTES, Event, EventParser
 
 STREAM = (
     ": comment\n\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chat_worker.thinking import ThinkingSplitter
+from services.chat_worker.lm_studio.thinking import ThinkingSplitter
 
 CASES = {
     "no tag": ("Olá! 2 < 3", "Olá! 2 < 3", ""),

@@ -12,8 +12,10 @@ import msgspec
 import psutil
 import pytest
 
-from libs.bus.connection import Bus
-from libs.contract import monitoring
+from libs.bus.connection import Bus, connect
+from libs.bus.last_values import last_value
+from libs.bus.streams import provision
+from libs.contract import monitoring, streams, subjects
 from libs.contract.monitoring import HistoryPoint, Hosts, HostStatus, Metrics, MonitoringHistoryData
 from tests.brokers import Server
 from tests.monitor_agent.agents import agent, ask, demand, error_of, hearing
@@ -49,6 +51,17 @@ async def test_the_first_sample_comes_within_a_second_and_tells_everything(
     assert sample.processes.top
     assert sample.load_average is not None
     assert len(sample.load_average) == 3
+
+
+async def test_an_agent_may_start_before_its_stream_is_there(nats: Server, valkey: Server, tmp_path: Path) -> None:
+    """Its first sample waits for the provisioning step, so that who comes next need not wait for the second."""
+    async with connect(nats.url, name="test") as bus, hearing(bus, "early") as heard:
+        with agent("early", nats, valkey, tmp_path):
+            await provision(bus, streams.ALL)
+            await until(lambda: heard.payloads, seconds=2)
+            last = await last_value(bus, streams.MONITORING, subjects.monitoring_sampled("early"))
+    assert last is not None
+    assert [last.payload] == heard.payloads
 
 
 async def test_no_argument_of_any_process_leaves_the_host(

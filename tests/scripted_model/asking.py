@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from libs.contract.chat import ChatOptions, Role
 from libs.contract.errors import ErrorCode, RequestError
-from services.chat_worker.completion import Piece
 from services.chat_worker.context import Message
-from services.chat_worker.model_client import End, ModelClient, Prompt
-from services.chat_worker.model_server import open_model_server
+from services.chat_worker.lm_studio.client import End, ModelClient, Prompt
+from services.chat_worker.lm_studio.completion import Piece
+from services.chat_worker.lm_studio.server import open_model_server
 
 QUESTION = "Tudo bem? 😀"
 

@@ -2,55 +2,14 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import Any
 
-import httpx
 import pytest
 
-from libs.client.connection import Answer, Client, ClientError, Frame
+from libs.client.connection import Client, ClientError
 from tests.scripted_model.answers import expected_answer, numbered_tokens
+from tests.system.chats import Watched, chatting, closed_at_model, reached_model
 from tests.waiting import until, until_answer
-
-
-class Watched:
-    """A chat that is under way: the frames so far, and the task that collects them."""
-
-    def __init__(self) -> None:
-        self.answer = Answer()
-        self.frames: list[Frame] = []
-
-    async def collect(self, client: Client, message: str, **data: Any) -> None:
-        async for frame in client.chat(message, timeout=30, **data):
-            self.answer.take(frame)
-            self.frames.append(frame)
-
-
-@asynccontextmanager
-async def chatting(client: Client, message: str, **data: Any) -> AsyncIterator[Watched]:
-    """A chat in the background; it has ended when the block is left."""
-    watched = Watched()
-    collecting = asyncio.create_task(watched.collect(client, message, **data))
-    yield watched
-    await asyncio.wait_for(collecting, 15)
-
-
-async def call_at_model(scripted_url: str, message: str) -> dict[str, Any] | None:
-    """The scripted server's own record of the request for this message."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        calls = (await http.get(f"{scripted_url}/scripted/requests")).json()
-    return next((call for call in calls if call["messages"][-1]["content"] == message), None)
-
-
-async def closed_at_model(scripted_url: str, message: str) -> bool:
-    call = await call_at_model(scripted_url, message)
-    return call is not None and bool(call["closedByClient"])
-
-
-async def reached_model(scripted_url: str, message: str) -> bool:
-    return await call_at_model(scripted_url, message) is not None
 
 
 async def test_cancelling_in_the_middle_keeps_the_text_and_closes_the_upstream_socket(

@@ -2,34 +2,14 @@
 
 import asyncio
 import secrets
-from typing import Any
 
-import httpx
 import pytest
 
 from libs.client.connection import Answer, Client, ClientError, Frame, open_client
 from tests.scripted_model.answers import ANSWER_TEXT, THOUGHT_TEXT, expected_answer, numbered_tokens
+from tests.system.chats import assembled, calls_at_model, frames_of, new_conversation, new_request_id
 from tests.system.stack import RunningStack
 from tests.waiting import until_answer
-
-
-async def frames_of(client: Client, message: str, **data: Any) -> list[Frame]:
-    return [frame async for frame in client.chat(message, timeout=30, **data)]
-
-
-def assembled(frames: list[Frame]) -> Answer:
-    answer = Answer()
-    for frame in frames:
-        answer.take(frame)
-    return answer
-
-
-def new_request_id() -> str:
-    return secrets.token_hex(8)
-
-
-async def new_conversation(client: Client) -> int:
-    return int((await client.ask("conversation:create"))["data"]["id"])
 
 
 async def test_a_client_that_knows_only_part_a_works_on_a_fresh_installation(stack: RunningStack) -> None:
@@ -84,21 +64,6 @@ async def test_the_frames_of_an_answer_are_numbered_and_its_end_is_told_in_full(
     assert answer.message["requestId"] == request_id
 
 
-async def test_without_a_conversation_a_new_one_is_opened_and_named_after_the_message(client: Client) -> None:
-    """`chat:send` says its id; `chat:history` without an id then takes it, because it is the most recent."""
-    answer = assembled(await frames_of(client, "Como fazer pão?", model="echo"))
-    assert answer.message is not None
-    conversation = answer.message["conversationId"]
-    listed = (await client.ask("conversation:list"))["data"]["conversations"]
-    assert (listed[0]["id"], listed[0]["title"]) == (conversation, "Como fazer pão?")
-    history = await client.ask("chat:history")
-    assert history["conversationId"] == conversation
-    assert [message["content"] for message in history["data"]] == [
-        "Como fazer pão?",
-        expected_answer("Como fazer pão?"),
-    ]
-
-
 async def test_two_hundred_chats_at_once_are_all_answered_once_and_in_full(stack: RunningStack) -> None:
     """Through two gateways and two workers: 200 answers equal to what the model sent, 200 + 200 rows."""
     before = await _row_counts(stack)
@@ -144,13 +109,8 @@ async def test_the_same_request_twice_at_once_gives_one_answer_and_both_askers_g
     assert [frames[0]["type"] for frames in told] == ["chat:message"] * 4
     rows = await stack.rows("SELECT request_id, role FROM messages ORDER BY id")
     assert [role for of_request, role in rows if of_request == request_id] == ["user", "assistant"]
-    assert await _times_asked(scripted_url, message) == 1
-
-
-async def _times_asked(scripted_url: str, message: str) -> int:
-    async with httpx.AsyncClient(trust_env=False) as http:
-        calls = (await http.get(f"{scripted_url}/scripted/requests")).json()
-    return sum(call["messages"][-1]["content"] == message for call in calls)
+    asked = [call["messages"][-1]["content"] for call in await calls_at_model(scripted_url)]
+    assert asked.count(message) == 1
 
 
 async def test_messages_of_one_conversation_are_answered_in_order(client: Client, other: Client) -> None:
@@ -199,8 +159,7 @@ async def test_the_conversation_is_the_models_context(client: Client, scripted_u
     conversation = await new_conversation(client)
     for message in ("primeira", "segunda"):
         await frames_of(client, message, model="echo", conversationId=conversation)
-    async with httpx.AsyncClient(trust_env=False) as http:
-        call = (await http.get(f"{scripted_url}/scripted/requests")).json()[-1]
+    call = (await calls_at_model(scripted_url))[-1]
     assert [(message["role"], message["content"]) for message in call["messages"]] == [
         ("system", "You are a helpful assistant."),
         ("user", "primeira"),
@@ -250,63 +209,3 @@ async def test_every_answer_ends_with_an_honest_status(
     stored = (await client.ask("chat:history", {"conversationId": conversation}))["data"][-1]
     assert (stored["role"], stored["status"], stored["content"]) == ("assistant", status, text)
     assert stored.get("error", {}).get("code") == code
-
-
-async def test_models_are_listed_with_what_is_known_of_them(client: Client) -> None:
-    """The loaded context length, which is what counts, and the most the model could do."""
-    listed = (await client.ask("model:list"))["data"]
-    by_id = {model["id"]: model for model in listed["models"]}
-    assert listed["default"] in by_id
-    assert by_id["echo"]["contextLength"] <= by_id["echo"]["maxContextLength"]
-
-
-async def test_conversations_are_created_renamed_listed_and_paged(client: Client) -> None:
-    """And the same `requestId` creates one conversation however often it is sent."""
-    request_id = new_request_id()
-    created = [await client.ask("conversation:create", {"title": "Férias", "requestId": request_id}) for _ in range(2)]
-    ids = {frame["data"]["id"] for frame in created}
-    assert len(ids) == 1
-    conversation = ids.pop()
-    renamed = await client.ask("conversation:rename", {"conversationId": conversation, "title": "Férias 🏖️"})
-    assert (renamed["type"], renamed["data"]["title"]) == ("conversation:renamed", "Férias 🏖️")
-    page = (await client.ask("conversation:list", {"limit": 1}))["data"]
-    assert len(page["conversations"]) == 1
-    rest = (await client.ask("conversation:list", {"limit": 200, "before": page["cursor"]}))["data"]
-    seen = [*page["conversations"], *rest["conversations"]]
-    assert len({listed["id"] for listed in seen}) == len(seen)
-    assert conversation in {listed["id"] for listed in seen}
-
-
-async def test_history_is_paged_backwards_without_gap_or_repeat(client: Client) -> None:
-    """`before` the first id of the page before; `hasMore` says when it was the last."""
-    conversation = await new_conversation(client)
-    for number in range(4):
-        await frames_of(client, f"página {number}", model="echo", conversationId=conversation)
-    pages: list[list[Frame]] = []
-    before: dict[str, int] = {}
-    while True:
-        page = await client.ask("chat:history", {"conversationId": conversation, "limit": 3, **before})
-        pages.insert(0, page["data"])
-        if not page["hasMore"]:
-            break
-        before = {"before": page["data"][0]["id"]}
-    assert [len(page) for page in pages] == [2, 3, 3]
-    contents = [message["content"] for page in pages for message in page if message["role"] == "user"]
-    assert contents == [f"página {number}" for number in range(4)]
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        {"type": "chat:history", "data": {"conversationId": 10**9}},
-        {"type": "chat:send", "data": {"message": "hello", "conversationId": 10**9}},
-        {"type": "conversation:rename", "data": {"conversationId": 10**9, "title": "x"}},
-        {"type": "conversation:delete", "data": {"conversationId": 10**9}},
-    ],
-)
-async def test_unknown_ids_are_not_found_and_the_socket_lives(client: Client, frame: Frame) -> None:
-    """An error frame with a sentence, then business as usual."""
-    with pytest.raises(ClientError) as caught:
-        await client.ask(frame["type"], frame["data"])
-    assert caught.value.code == "not_found"
-    await client.ask("ping")

@@ -12,8 +12,8 @@ from sqlalchemy import make_url
 from libs.client.connection import ClientError, open_client
 from tests.databases import own_schema
 from tests.scripted_model.answers import expected_answer, numbered_tokens
+from tests.system.chats import Watched, chatting, reached_model
 from tests.system.stack import RunningStack, running_stack
-from tests.system.test_cancel import Watched, chatting, reached_model
 from tests.waiting import until, until_answer
 
 # 100 tokens, 50 a second: long enough to be killed in the middle.

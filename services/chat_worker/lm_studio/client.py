@@ -16,10 +16,11 @@ from msgspec import Struct
 
 from libs.contract.chat import ChatOptions, Usage
 from libs.contract.errors import RequestError
-from services.chat_worker import context, model_errors
-from services.chat_worker.completion import CompletionReader, Piece
-from services.chat_worker.exchange import Deadlines, Exchange
-from services.chat_worker.model_server import ModelServer
+from services.chat_worker import context
+from services.chat_worker.lm_studio import model_errors
+from services.chat_worker.lm_studio.completion import CompletionReader, Piece
+from services.chat_worker.lm_studio.exchange import Deadlines, Exchange
+from services.chat_worker.lm_studio.server import ModelServer
 
 # A stream that is empty although this part of the context was filled by the prompt did not fit into it.
 _NEARLY_FULL = 0.95

@@ -11,10 +11,10 @@ import aiohttp
 import httpx
 
 from libs.contract.errors import RequestError
-from services.chat_worker import model_errors
-from services.chat_worker.completion import CompletionReader
-from services.chat_worker.model_server import TRANSPORT_ERRORS, ModelServer
-from services.chat_worker.watchdog import DeadlinePassedError, Watchdog
+from services.chat_worker.lm_studio import model_errors
+from services.chat_worker.lm_studio.completion import CompletionReader
+from services.chat_worker.lm_studio.server import TRANSPORT_ERRORS, ModelServer
+from services.chat_worker.lm_studio.watchdog import DeadlinePassedError, Watchdog
 
 # A whole completion of a server that does not stream; a complaint is read as far as this too.
 _MAX_BODY_BYTES = 1024 * 1024

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from libs.contract.chat import Usage
 from libs.contract.errors import RequestError
-from services.chat_worker import model_errors
-from services.chat_worker.sse import Event, EventParser
-from services.chat_worker.thinking import ThinkingSplitter
+from services.chat_worker.lm_studio import model_errors
+from services.chat_worker.lm_studio.sse import Event, EventParser
+from services.chat_worker.lm_studio.thinking import ThinkingSplitter
 
 # An answer is complete only when the server gives one of these (the OpenAI API's list). vLLM says "abort" when its
 # engine gives up; streams also end with no reason at all. Neither is a success, whether or not `[DONE]` follows:

@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from libs.contract.chat import Model, Models
 from libs.contract.errors import ErrorCode, RequestError
-from services.chat_worker import model_errors
-from services.chat_worker.model_server import TRANSPORT_ERRORS, ModelServer
+from services.chat_worker.lm_studio import model_errors
+from services.chat_worker.lm_studio.server import TRANSPORT_ERRORS, ModelServer
 
 _NAMED_IN_ERRORS = 5
 
