@@ -4,27 +4,44 @@ from nats.js import api
 from nats.js.errors import NotFoundError
 
 from libs.bus.connection import Bus
-from libs.contract.streams import WorkStream
+from libs.contract.streams import LastValueStream, WorkStream
 
 
-async def provision(bus: Bus, streams: tuple[WorkStream, ...]) -> None:
+async def provision(bus: Bus, streams: tuple[WorkStream | LastValueStream, ...]) -> None:
     """Makes the server's streams and their consumers equal to the contract's. Idempotent.
 
     Raises `nats.errors.Error` if the server refuses.
     """
     jetstream = bus.jetstream(timeout=10)
     for stream in streams:
-        config = _stream_config(stream)
+        config = _work_config(stream) if isinstance(stream, WorkStream) else _last_value_config(stream)
         try:
             await jetstream.stream_info(stream.name)
         except NotFoundError:
             await jetstream.add_stream(config)
         else:
             await jetstream.update_stream(config)
-        await jetstream.add_consumer(stream.name, _consumer_config(stream))
+        if isinstance(stream, WorkStream):
+            await jetstream.add_consumer(stream.name, _consumer_config(stream))
 
 
-def _stream_config(stream: WorkStream) -> api.StreamConfig:
+def _last_value_config(stream: LastValueStream) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=stream.name,
+        subjects=list(stream.subjects),
+        retention=api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
+        max_msgs_per_subject=1,
+        max_bytes=stream.max_bytes,
+        max_msg_size=stream.max_message_bytes,
+        max_age=stream.max_age_seconds,
+        # Read from any replica, and without the base64 of the other way.
+        allow_direct=True,
+    )
+
+
+def _work_config(stream: WorkStream) -> api.StreamConfig:
     return api.StreamConfig(
         name=stream.name,
         subjects=list(stream.subjects),

@@ -24,6 +24,19 @@ class WorkStream(msgspec.Struct, frozen=True, kw_only=True):
     max_ack_pending: int
 
 
+class LastValueStream(msgspec.Struct, frozen=True, kw_only=True):
+    """Keeps the last message of each subject, so that who comes later does not wait for the next one.
+
+    On disk: a stream in memory is not empty but missing after a restart of a single NATS server.
+    """
+
+    name: str
+    subjects: tuple[str, ...]
+    max_bytes: int
+    max_message_bytes: int
+    max_age_seconds: float
+
+
 CHAT = WorkStream(
     name="CHAT",
     subjects=(subjects.CHAT_SEND_ALL,),
@@ -37,4 +50,13 @@ CHAT = WorkStream(
     max_ack_pending=10_000,
 )
 
-ALL = (CHAT,)
+MONITORING = LastValueStream(
+    name="MONITORING",
+    subjects=(subjects.MONITORING_SAMPLED_ALL,),
+    max_bytes=256 * 1024**2,
+    max_message_bytes=256 * 1024,
+    # A host that is gone is remembered so long.
+    max_age_seconds=24 * 3600,
+)
+
+ALL: tuple[WorkStream | LastValueStream, ...] = (CHAT, MONITORING)

@@ -30,6 +30,19 @@ def chat_worker(name: str, port: int, env: Mapping[str, str]) -> Program:
     )
 
 
+def monitor_agent(name: str, port: int, env: Mapping[str, str]) -> Program:
+    """The monitor agent of this machine, with its probes on `port`."""
+    return Program(
+        name=name,
+        layer=Layer.WORKER,
+        command=[sys.executable, "-m", "services.monitor_agent.main"],
+        env={**env, "MONITOR_AGENT_HOST": "127.0.0.1", "MONITOR_AGENT_PORT": str(port), "LOG_FORMAT": "json"},
+        url=f"http://127.0.0.1:{port}",
+        ready=readiness.http_ok(port, "/readyz"),
+        stop_seconds=5,
+    )
+
+
 def gateway(name: str, host: str, port: int, env: Mapping[str, str]) -> Program:
     """A gateway that clients reach on `host` and `port`."""
     # The address at which this machine itself reaches it.

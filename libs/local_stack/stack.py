@@ -1,8 +1,8 @@
 """The stack as a whole: what is started, in which order, with what.
 
-nats, valkey ──┬─▶ provisioning (once) ──┐
-               ├─▶ model, chat workers ──┼──▶ all ready
-               └─▶ gateways ─────────────┘
+nats, valkey ──┬─▶ provisioning (once) ─────────────────┐
+               ├─▶ model, chat workers, monitor agent ──┼──▶ all ready
+               └─▶ gateways ────────────────────────────┘
 
 All at once: importing their code is most of the start (1.5 s of processor time each), and each waits for what it needs.
 """
@@ -44,8 +44,9 @@ class Stack:
         self._host = env.get("GATEWAY_HOST") or DEFAULT_GATEWAY_HOST
         self._env = dict(env)
         self._gateway_ports = range(options.port, options.port + options.gateways)
-        nats, valkey, model, *workers = ports.free_ports(3 + options.workers, but=self._gateway_ports)
+        nats, valkey, model, monitor, *workers = ports.free_ports(4 + options.workers, but=self._gateway_ports)
         self._model_port = model
+        self._monitor_port = monitor
         self._worker_ports = workers
         self._broker = broker.program(folder, nats, self._env)
         self._cache = cache.program(folder, valkey, self._env)
@@ -63,6 +64,7 @@ class Stack:
         # Beside the provisioning step, which takes as long as they do to import: a worker waits for its stream.
         self._env["LM_STUDIO_URL"] = choice.url or self._start_builtin_model()
         self._supervisor.start(*self._chat_workers())
+        self._supervisor.start(services.monitor_agent("monitor_agent", self._monitor_port, self._env))
         self._supervisor.start(*self._gateways())
         await self._provision()
         await self._supervisor.ready()

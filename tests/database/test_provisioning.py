@@ -40,7 +40,7 @@ def test_it_makes_what_is_missing_says_so_and_can_be_repeated(nats: Server, data
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [
         "chat_worker schema: from nothing to revision 0001",
-        "streams: CHAT as the contract says",
+        "streams: CHAT, MONITORING as the contract says",
     ]
     again = provisioned(nats.url, database_url)
     assert (again.returncode, again.stderr) == (0, "")
@@ -58,12 +58,13 @@ async def test_two_processes_at_once_both_succeed(nats: Server, database_url: st
 
 
 async def test_the_streams_are_there_afterwards(nats: Server, tmp_path: Path) -> None:
-    """Each with its consumer, so that nothing which is published before the first worker starts is lost."""
+    """Queues with their consumer, so that nothing which is published before the first worker starts is lost."""
     await provisioning.provision_all(settings(nats.url, ""))
     async with connect(nats.url, name="test") as bus:
         for stream in streams.ALL:
-            info = await bus.jetstream().consumer_info(stream.name, stream.consumer)
-            assert info.name == stream.consumer
+            assert (await bus.jetstream().stream_info(stream.name)).config.name == stream.name
+        info = await bus.jetstream().consumer_info(streams.CHAT.name, streams.CHAT.consumer)
+        assert info.name == streams.CHAT.consumer
         await provision(bus, streams.ALL)
 
 

@@ -1,0 +1,1 @@
+"""The monitor agent: what it reads, when, and what becomes of it."""
