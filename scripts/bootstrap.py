@@ -28,6 +28,7 @@ MODEL = "libs/local_stack/model-requirements.txt"
 RUN = [
     "services/gateway/requirements.txt",
     "services/chat_worker/requirements.txt",
+    "services/task_service/requirements.txt",
     "libs/local_stack/requirements.txt",
     MODEL,
 ]

@@ -1,8 +1,8 @@
 """The one folder in which everything of this installation lives, and the lock that keeps a second launcher out.
 
-data/  nats/  valkey/  chat_worker.db    what must survive
-       logs/                                what the processes say
-       run/                                 generated configuration, and `stack.json`: what runs right now
+data/  nats/  valkey/  <service>.db      what must survive
+       logs/                             what the processes say
+       run/                              generated configuration, and `stack.json`: what runs right now
 """
 
 import fcntl
@@ -41,9 +41,8 @@ class DataFolder:
         self.stack = self.run / "stack.json"
         self.lock: int | None = None
 
-    @property
-    def database_url(self) -> str:
-        return f"sqlite+aiosqlite:///{self.root / 'chat_worker.db'}"
+    def database_url(self, service: str) -> str:
+        return f"sqlite+aiosqlite:///{self.root / service}.db"
 
     def claim(self) -> None:
         """Make the folder and lock it. Raises StartError when it cannot be written or another launcher has it.

@@ -1,7 +1,7 @@
 """The stack as a whole: what is started, in which order, with what.
 
-nats, valkey ──┬─▶ provisioning (once) ──┬─▶ chat workers ──┬──▶ all ready
-               └─▶ gateways              └─▶ model          ┘
+nats, valkey ──┬─▶ provisioning (once) ──┬─▶ chat workers, task service ──┬──▶ all ready
+               └─▶ gateways              └─▶ model                        ┘
 
 Two Python processes at a time: on two cores, importing their code is most of the start (1.5 s of processor time each).
 """
@@ -43,8 +43,9 @@ class Stack:
         self._host = env.get("GATEWAY_HOST") or DEFAULT_GATEWAY_HOST
         self._env = dict(env)
         self._gateway_ports = range(options.port, options.port + options.gateways)
-        nats, valkey, model, *workers = ports.free_ports(3 + options.workers)
+        nats, valkey, model, tasks, *workers = ports.free_ports(4 + options.workers)
         self._model_port = model
+        self._task_service_port = tasks
         self._worker_ports = workers
         self._broker = broker.program(folder, nats, self._env)
         self._cache = cache.program(folder, valkey, self._env)
@@ -56,13 +57,16 @@ class Stack:
         self._supervisor.start(self._broker, self._cache)
         choice = await lm_studio_probe.choose(self._env, builtin=self._options.builtin_model)
         self._env |= {"NATS_URL": self._broker.url, "VALKEY_URL": self._cache.url}
-        if not self._env.get("CHAT_WORKER_DATABASE_URL"):
-            self._env["CHAT_WORKER_DATABASE_URL"] = self._folder.database_url
+        for service in ("chat_worker", "task_service"):
+            name = f"{service.upper()}_DATABASE_URL"
+            self._env[name] = self._env.get(name) or self._folder.database_url(service)
         await self._supervisor.ready(self._broker, self._cache)
         self._supervisor.start(*self._gateways())
         await self._provision()
         self._env["LM_STUDIO_URL"] = choice.url or self._start_builtin_model()
-        self._supervisor.start(*self._chat_workers())
+        self._supervisor.start(
+            *self._chat_workers(), services.task_service("task_service-1", self._task_service_port, self._env)
+        )
         await self._supervisor.ready()
         self._supervisor.publish()
         return choice

@@ -30,7 +30,11 @@ async def provision_all(settings: Settings) -> None:
     async with connect(settings.nats_url, name="provisioning", startup_seconds=WAIT_SECONDS) as bus:
         await provision(bus, streams.ALL)
     _say(f"streams: {', '.join(stream.name for stream in streams.ALL)} as the contract says")
-    for service, url in {"chat_worker": settings.chat_worker_database_url}.items():
+    databases = {
+        "chat_worker": settings.chat_worker_database_url,
+        "task_service": settings.task_service_database_url,
+    }
+    for service, url in databases.items():
         if url:
             await _wait_for_database(url)
             _say(f"{service} schema: {_told(await upgrade(url, SERVICES / service / 'migrations'))}")
