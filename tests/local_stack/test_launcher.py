@@ -38,7 +38,7 @@ def test_the_stack_is_ready_mends_itself_and_leaves_nothing_behind(tmp_path: Pat
     try:
         wait_until(lambda: stack.exists() or launcher.poll() is not None, seconds=READY_SECONDS)
         started = running(stack)
-        assert list(started) == ["nats", "valkey", "model", "chat_worker-1", "gateway-1"]
+        assert list(started) == ["nats", "valkey", "model", "chat_worker-1", "task_service-1", "gateway-1"]
         assert started["gateway-1"].url == f"ws://127.0.0.1:{port}/ws"
         assert ready(port)
 
@@ -55,7 +55,7 @@ def test_the_stack_is_ready_mends_itself_and_leaves_nothing_behind(tmp_path: Pat
     assert launcher.returncode == 0
     assert "gateway-1 has ended (signal SIGKILL); next start in 0.5 s, log: " in said
     assert said.endswith(
-        "\nStopping …\n  gateway-1 stopped\n  chat_worker-1 stopped\n  model stopped\n"
+        "\nStopping …\n  gateway-1 stopped\n  task_service-1 stopped\n  chat_worker-1 stopped\n  model stopped\n"
         "  valkey stopped\n  nats stopped\nStopped.\n"
     )
     assert [pid for pid in pids if alive(pid)] == []
