@@ -28,14 +28,18 @@ async def running(*publishers: Publisher) -> AsyncIterator[None]:
             await loop
 
 
+async def nothing_waits(store: Store) -> bool:
+    return not await store.has_unpublished()
+
+
 async def test_what_a_crash_left_is_published_in_order(store: Store, bus: Bus) -> None:
     """Committed, and the process died before it published: nobody wakes the next one's publisher."""
     for progress in range(BATCH + 5):
         await store.update(LOCAL_USER, TaskUpdate(1, progress=progress))
     async with following(bus, 1) as follower, running(Publisher(store, bus)):
         await follower.until_revision(BATCH + 6)
+        await until_answer(lambda: nothing_waits(store))
     assert follower.revisions == list(range(2, BATCH + 7))
-    assert not await store.has_unpublished()
 
 
 async def test_two_services_publish_one_order(stores: tuple[Store, Store], bus: Bus, nats: Server) -> None:
@@ -87,11 +91,7 @@ async def test_while_nats_is_away_updates_wait(store: Store, bus: Bus, nats: Ser
         assert await store.has_unpublished()
         nats.start()
         await follower.until_revision(4, seconds=20)
-
-        async def all_published() -> bool:
-            return not await store.has_unpublished()
-
-        await until_answer(all_published)
+        await until_answer(lambda: nothing_waits(store))
     assert [revision for revision in follower.revisions if revision in (2, 3, 4)][-3:] == [2, 3, 4]
 
 
