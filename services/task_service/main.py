@@ -4,12 +4,13 @@ NATS ◀─▶ task.v1.command.* ─▶ Commands ─▶ Store ─▶ database: t
 NATS ◀── task.v1.task.<id>.updated ── Publisher ◀── outbox ──┘
 """
 
+import asyncio
+
 import structlog
 from starlette.applications import Starlette
 
 from libs.bus.connection import BusUnavailable, connect
 from libs.contract import subjects
-from libs.contract.errors import RequestError
 from libs.contract.ids import new_id
 from libs.database.engine import BadDatabaseUrl, opened_engine
 from libs.database.transactions import ping
@@ -26,6 +27,8 @@ from services.task_service.store import Store
 
 log = structlog.get_logger(__name__)
 
+FINISH_SECONDS = 3.0
+
 
 async def task_service(settings: Settings, process: Process) -> None:
     # Opened top to bottom, closed bottom to top: stop listening, publish what is left, hang up, close the database.
@@ -39,7 +42,7 @@ async def task_service(settings: Settings, process: Process) -> None:
         metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)
 
         process.keep_running(bus.until_lost(), name="bus")
-        process.keep_running(publisher.run(), name="publisher")
+        publishing = process.keep_running(publisher.run(), name="publisher")
         async with bus.serving(subjects.TASK_COMMAND_ALL, commands.answer, queue="task_service"):
             await serve(
                 Starlette(
@@ -49,15 +52,9 @@ async def task_service(settings: Settings, process: Process) -> None:
                 host=settings.host,
                 port=settings.port,
             )
-        await publish_last(publisher)
-
-
-async def publish_last(publisher: Publisher) -> None:
-    """What the last commands changed. Where that fails, the next start does it."""
-    try:
-        await publisher.publish_waiting()
-    except RequestError as error:
-        log.warning("updates are left for the next start", reason=error.message)
+        # Only now: the commands in hand have ended. What cannot be published any more, the next start publishes.
+        publisher.stop()
+        await asyncio.wait([publishing], timeout=FINISH_SECONDS)
 
 
 def main() -> None:

@@ -32,24 +32,39 @@ class Publisher:
         self._store = store
         self._bus = bus
         self._woken = asyncio.Event()
+        self._stopping = False
 
     def wake(self) -> None:
         """Something was committed."""
         self._woken.set()
 
+    def stop(self) -> None:
+        """Let `run` publish what is committed by now, and return.
+
+        Not by cancelling it: in the middle of a transaction on MariaDB a cancellation can be lost (seen 1 in 14 times).
+        """
+        self._stopping = True
+        self._woken.set()
+
     async def run(self) -> None:
-        """Publishes until cancelled; what fails is tried again after a second."""
-        while True:
-            try:
-                await self.publish_waiting()
-            except RequestError as error:
-                metrics.PUBLISH_FAILURES.inc()
-                log.warning("updates wait to be published", reason=error.message)
+        """Publishes until stopped; what fails is tried again after a second, at the latest by the next start."""
+        while not self._stopping:
+            if await self._tried():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SWEEP_SECONDS):
+                        await self._woken.wait()
+            else:
                 await asyncio.sleep(SWEEP_SECONDS)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_SECONDS):
-                    await self._woken.wait()
+        await self._tried()
+
+    async def _tried(self) -> bool:
+        try:
+            await self.publish_waiting()
+        except RequestError as error:
+            metrics.PUBLISH_FAILURES.inc()
+            log.warning("updates wait to be published", reason=error.message)
+            return False
+        return True
 
     async def publish_waiting(self) -> None:
         """Publishes all that stands in the outbox. Raises `BusUnavailable` or `DatabaseUnavailable`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -22,10 +22,10 @@ from tests.waiting import until, until_answer
 async def running(*publishers: Publisher) -> AsyncIterator[None]:
     loops = [asyncio.create_task(publisher.run()) for publisher in publishers]
     yield
-    for loop in loops:
-        loop.cancel()
-        with suppress(asyncio.CancelledError):
-            await loop
+    for publisher in publishers:
+        publisher.stop()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*loops)
 
 
 async def nothing_waits(store: Store) -> bool:
@@ -93,6 +93,15 @@ async def test_while_nats_is_away_updates_wait(store: Store, bus: Bus, nats: Ser
         await follower.until_revision(4, seconds=20)
         await until_answer(lambda: nothing_waits(store))
     assert [revision for revision in follower.revisions if revision in (2, 3, 4)][-3:] == [2, 3, 4]
+
+
+async def test_a_stopped_publisher_first_publishes_what_is_committed(store: Store, bus: Bus) -> None:
+    """Then it ends by itself, also where it had nothing to do."""
+    async with following(bus, 1) as follower, running(publisher := Publisher(store, bus)):
+        await store.update(LOCAL_USER, TaskUpdate(1, progress=1))
+        publisher.stop()
+        await follower.until_revision(2)
+    assert await take_all(store) == []
 
 
 async def test_publishers_take_turns(stores: tuple[Store, Store]) -> None:
