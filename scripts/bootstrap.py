@@ -29,6 +29,7 @@ RUN = [
     "services/gateway/requirements.txt",
     "services/chat_worker/requirements.txt",
     "services/monitor_agent/requirements.txt",
+    "services/task_service/requirements.txt",
     "libs/local_stack/requirements.txt",
     MODEL,
 ]

@@ -16,6 +16,7 @@ SOURCES = {
     "services/gateway/requirements.txt": ["services/gateway/pyproject.toml"],
     "services/chat_worker/requirements.txt": ["services/chat_worker/pyproject.toml"],
     "services/monitor_agent/requirements.txt": ["services/monitor_agent/pyproject.toml"],
+    "services/task_service/requirements.txt": ["services/task_service/pyproject.toml"],
     "libs/local_stack/requirements.txt": ["libs/local_stack/pyproject.toml"],
 }
 WEIGHTS = "libs/local_stack/model-requirements.txt"

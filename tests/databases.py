@@ -1,6 +1,6 @@
 """The databases that tests run against: an SQLite file, and a MariaDB (given by TEST_MARIADB_URL, or a private one).
 
-`database_url` is an empty database of each kind, `chat_url` one with the chat worker's schema.
+`database_url` is an empty database of each kind; `chat_url` and `task_url` are the services' own, as provisioned.
 """
 
 import asyncio
@@ -23,7 +23,9 @@ from sqlalchemy import make_url, text
 from libs.database.engine import opened_engine
 from libs.database.migrations import upgrade
 
-CHAT_MIGRATIONS = Path(__file__).parents[1] / "services" / "chat_worker" / "migrations"
+SERVICES = Path(__file__).parents[1] / "services"
+CHAT_MIGRATIONS = SERVICES / "chat_worker" / "migrations"
+TASK_MIGRATIONS = SERVICES / "task_service" / "migrations"
 START_SECONDS = 30
 
 KINDS = ["sqlite", "mariadb"]
@@ -63,27 +65,51 @@ async def chat_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{shutil.copy(request.getfixturevalue('sqlite_chat_file'), tmp_path / 'chat.db')}"
     url: str = request.getfixturevalue("mariadb_chat_schema")
-    await _as_provisioned(url)
+    await _emptied(url, "messages", "conversations")
+    await _execute(url, "INSERT INTO conversations VALUES (1, 'local', 'First conversation', NULL, NOW(3), NOW(3))")
+    return url
+
+
+@pytest.fixture(params=KINDS)
+async def task_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same for the task service."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{shutil.copy(request.getfixturevalue('sqlite_task_file'), tmp_path / 'task.db')}"
+    url: str = request.getfixturevalue("mariadb_task_schema")
+    await _emptied(url, "outbox", "task_events", "subtasks", "tasks")
+    await _execute(
+        url,
+        "INSERT INTO tasks VALUES "
+        "(1, 'local', 'First task', '', 'pending', 'medium', 0, 1, 'first task\\n', NOW(3), NOW(3), NULL)",
+        "INSERT INTO task_events VALUES (1, 1, 'create', 'local', NULL, '{}', NOW(3))",
+    )
     return url
 
 
 @pytest.fixture(scope="session")
 def sqlite_chat_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made once, copied for each test: that takes a tenth of the time."""
-    file = tmp_path_factory.mktemp("sqlite") / "chat.db"
-    _run(upgrade(f"sqlite+aiosqlite:///{file}", CHAT_MIGRATIONS))
-    return file
+    return _migrated_file(tmp_path_factory, CHAT_MIGRATIONS)
+
+
+@pytest.fixture(scope="session")
+def sqlite_task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for the task service."""
+    return _migrated_file(tmp_path_factory, TASK_MIGRATIONS)
 
 
 @pytest.fixture(scope="session")
 def mariadb_chat_schema(mariadb_url: str) -> Iterator[str]:
     """Made once, emptied for each test."""
-    url = make_url(mariadb_url).set(database=f"test_{secrets.token_hex(8)}")
-    _run(_create_schema(mariadb_url, str(url.database)))
-    shown = url.render_as_string(hide_password=False)
-    _run(upgrade(shown, CHAT_MIGRATIONS))
-    yield shown
-    _run(_execute(mariadb_url, f"DROP DATABASE {url.database}"))
+    with _migrated_schema(mariadb_url, CHAT_MIGRATIONS) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb_task_schema(mariadb_url: str) -> Iterator[str]:
+    """The same for the task service."""
+    with _migrated_schema(mariadb_url, TASK_MIGRATIONS) as url:
+        yield url
 
 
 @pytest.fixture
@@ -107,14 +133,25 @@ async def _create_schema(server_url: str, name: str) -> None:
     await _execute(server_url, f"CREATE DATABASE {name} CHARACTER SET latin1")
 
 
-async def _as_provisioned(url: str) -> None:
-    await _execute(
-        url,
-        "SET FOREIGN_KEY_CHECKS = 0",  # else no table that another refers to can be truncated
-        "TRUNCATE messages",
-        "TRUNCATE conversations",
-        "INSERT INTO conversations VALUES (1, 'local', 'First conversation', NULL, NOW(3), NOW(3))",
-    )
+async def _emptied(url: str, *tables: str) -> None:
+    # Else no table that another refers to could be truncated.
+    await _execute(url, "SET FOREIGN_KEY_CHECKS = 0", *(f"TRUNCATE {table}" for table in tables))
+
+
+def _migrated_file(factory: pytest.TempPathFactory, migrations: Path) -> Path:
+    file = factory.mktemp("sqlite") / "migrated.db"
+    _run(upgrade(f"sqlite+aiosqlite:///{file}", migrations))
+    return file
+
+
+@contextmanager
+def _migrated_schema(server_url: str, migrations: Path) -> Iterator[str]:
+    url = make_url(server_url).set(database=f"test_{secrets.token_hex(8)}")
+    _run(_create_schema(server_url, str(url.database)))
+    shown = url.render_as_string(hide_password=False)
+    _run(upgrade(shown, migrations))
+    yield shown
+    _run(_execute(server_url, f"DROP DATABASE {url.database}"))
 
 
 async def _execute(url: str, *statements: str) -> None:

@@ -9,6 +9,7 @@ from libs.contract.ids import is_id
 
 CHAT_SEND_ALL = "chat.v1.send.*"
 CHAT_QUERY_ALL = "chat.v1.query.*"
+TASK_COMMAND_ALL = "task.v1.command.*"
 
 MONITORING_SAMPLED_ALL = "monitoring.v1.host.*.sampled"
 MONITORING_DEMAND_ALL = "monitoring.v1.demand"
@@ -30,6 +31,16 @@ def chat_query(name: str) -> str:
 def chat_generation(message_id: int) -> str:
     """The running answer itself: only the worker that runs it listens here."""
     return f"chat.v1.generation.{_token(str(message_id))}"
+
+
+def task_command(verb: str) -> str:
+    """A command about tasks that any one task service carries out (request/reply, queue group `task_service`)."""
+    return f"task.v1.command.{_token(verb)}"
+
+
+def task_updated(task_id: int) -> str:
+    """Finished `task:update` frames, one at every change of this task, in the order of their revisions."""
+    return f"task.v1.task.{_token(str(task_id))}.updated"
 
 
 def reply(gateway: str, connection: str) -> str:

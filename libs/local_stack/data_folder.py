@@ -1,8 +1,8 @@
 """The one folder in which everything of this installation lives, and the lock that keeps a second launcher out.
 
-data/  nats/  valkey/  chat_worker.db    what must survive
-       logs/                                what the processes say
-       run/                                 generated configuration, and `stack.json`: what runs right now
+data/  nats/  valkey/  <service>.db      what must survive
+       logs/                             what the processes say
+       run/                              generated configuration, and `stack.json`: what runs right now
 """
 
 import fcntl
@@ -42,10 +42,9 @@ class DataFolder:
         self.stack = self.run / "stack.json"
         self.lock: int | None = None
 
-    @property
-    def database_url(self) -> str:
+    def database_url(self, service: str) -> str:
         # Quoted: a `?` or `%` in the folder's name would otherwise lead to another file.
-        return f"sqlite+aiosqlite:///{quote(str(self.root / 'chat_worker.db'))}"
+        return f"sqlite+aiosqlite:///{quote(str(self.root / f'{service}.db'))}"
 
     def claim(self) -> None:
         """Make the folder and lock it. Raises StartError when it cannot be written or another launcher has it.

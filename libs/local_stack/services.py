@@ -43,6 +43,19 @@ def monitor_agent(name: str, port: int, env: Mapping[str, str]) -> Program:
     )
 
 
+def task_service(name: str, port: int, env: Mapping[str, str]) -> Program:
+    """A task service with its probes on `port`."""
+    return Program(
+        name=name,
+        layer=Layer.WORKER,
+        command=[sys.executable, "-m", "services.task_service.main"],
+        env={**env, "TASK_SERVICE_HOST": "127.0.0.1", "TASK_SERVICE_PORT": str(port), "LOG_FORMAT": "json"},
+        url=f"http://127.0.0.1:{port}",
+        ready=readiness.http_ok(port, "/readyz"),
+        stop_seconds=10,
+    )
+
+
 def gateway(name: str, host: str, port: int, env: Mapping[str, str]) -> Program:
     """A gateway that clients reach on `host` and `port`."""
     # The address at which this machine itself reaches it.

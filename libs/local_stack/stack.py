@@ -1,8 +1,8 @@
 """The stack as a whole: what is started, in which order, with what.
 
-nats, valkey ──┬─▶ provisioning (once) ─────────────────┐
-               ├─▶ model, chat workers, monitor agent ──┼──▶ all ready
-               └─▶ gateways ────────────────────────────┘
+nats, valkey ──┬─▶ provisioning (once) ─────────────────────────────┐
+               ├─▶ model, chat workers, monitor agent, task service ┼──▶ all ready
+               └─▶ gateways ────────────────────────────────────────┘
 
 All at once: importing their code is most of the start (1.5 s of processor time each), and each waits for what it needs.
 """
@@ -44,9 +44,10 @@ class Stack:
         self._host = env.get("GATEWAY_HOST") or DEFAULT_GATEWAY_HOST
         self._env = dict(env)
         self._gateway_ports = range(options.port, options.port + options.gateways)
-        nats, valkey, model, monitor, *workers = ports.free_ports(4 + options.workers, but=self._gateway_ports)
+        nats, valkey, model, monitor, tasks, *workers = ports.free_ports(5 + options.workers, but=self._gateway_ports)
         self._model_port = model
         self._monitor_port = monitor
+        self._task_service_port = tasks
         self._worker_ports = workers
         self._broker = broker.program(folder, nats, self._env)
         self._cache = cache.program(folder, valkey, self._env)
@@ -58,13 +59,15 @@ class Stack:
         self._supervisor.start(self._broker, self._cache)
         choice = await lm_studio_probe.choose(self._env, builtin=self._options.builtin_model)
         self._env |= {"NATS_URL": self._broker.url, "VALKEY_URL": self._cache.url}
-        if not self._env.get("CHAT_WORKER_DATABASE_URL"):
-            self._env["CHAT_WORKER_DATABASE_URL"] = self._folder.database_url
+        for service in ("chat_worker", "task_service"):
+            name = f"{service.upper()}_DATABASE_URL"
+            self._env[name] = self._env.get(name) or self._folder.database_url(service)
         await self._supervisor.ready(self._broker, self._cache)
         # Beside the provisioning step, which takes as long as they do to import: a worker waits for its stream.
         self._env["LM_STUDIO_URL"] = choice.url or self._start_builtin_model()
         self._supervisor.start(*self._chat_workers())
         self._supervisor.start(services.monitor_agent("monitor_agent", self._monitor_port, self._env))
+        self._supervisor.start(services.task_service("task_service", self._task_service_port, self._env))
         self._supervisor.start(*self._gateways())
         await self._provision()
         await self._supervisor.ready()

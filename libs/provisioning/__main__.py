@@ -31,7 +31,11 @@ async def provision_all(settings: Settings) -> None:
 
     Raises what `main` turns into sentences.
     """
-    for service, url in {"chat_worker": settings.chat_worker_database_url}.items():
+    databases = {
+        "chat_worker": settings.chat_worker_database_url,
+        "task_service": settings.task_service_database_url,
+    }
+    for service, url in databases.items():
         if url:
             await _wait_for_database(url)
             _say(f"{service} schema: {_told(await upgrade(url, SERVICES / service / 'migrations'))}")

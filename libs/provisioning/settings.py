@@ -13,3 +13,6 @@ class Settings(BaseSettings):
     chat_worker_database_url: str = Field(
         default="sqlite+aiosqlite:///data/chat_worker.db", validation_alias="CHAT_WORKER_DATABASE_URL"
     )
+    task_service_database_url: str = Field(
+        default="sqlite+aiosqlite:///data/task_service.db", validation_alias="TASK_SERVICE_DATABASE_URL"
+    )

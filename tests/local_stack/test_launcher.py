@@ -38,7 +38,15 @@ def test_the_stack_is_ready_mends_itself_and_leaves_nothing_behind(tmp_path: Pat
     try:
         wait_until(lambda: stack.exists() or launcher.poll() is not None, seconds=READY_SECONDS)
         started = running(stack)
-        assert list(started) == ["nats", "valkey", "model", "chat_worker-1", "monitor_agent", "gateway-1"]
+        assert list(started) == [
+            "nats",
+            "valkey",
+            "model",
+            "chat_worker-1",
+            "monitor_agent",
+            "task_service",
+            "gateway-1",
+        ]
         assert started["gateway-1"].url == f"ws://127.0.0.1:{port}/ws"
         assert ready(port)
 
@@ -57,7 +65,7 @@ def test_the_stack_is_ready_mends_itself_and_leaves_nothing_behind(tmp_path: Pat
     first, *workers, model, valkey, nats, last = said.partition("\nStopping …\n")[2].splitlines()
     assert first == "  gateway-1 stopped"
     # Of one layer, so in any order.
-    assert sorted(workers) == ["  chat_worker-1 stopped", "  monitor_agent stopped"]
+    assert sorted(workers) == ["  chat_worker-1 stopped", "  monitor_agent stopped", "  task_service stopped"]
     assert [model, valkey, nats, last] == ["  model stopped", "  valkey stopped", "  nats stopped", "Stopped."]
     assert [pid for pid in pids if alive(pid)] == []
     assert not stack.exists()

@@ -33,7 +33,7 @@ class RunningStack:
     def __init__(self, data: Path, launcher: "subprocess.Popen[bytes]", env: Mapping[str, str]) -> None:
         self.data = data
         self.launcher = launcher
-        self._database_url = env.get("CHAT_WORKER_DATABASE_URL") or DataFolder(data).database_url
+        self._database_url = env.get("CHAT_WORKER_DATABASE_URL") or DataFolder(data).database_url("chat_worker")
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """`stack.json`: name → pid, url, log."""

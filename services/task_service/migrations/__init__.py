@@ -1,0 +1,1 @@
+"""The schema of the task service's database, as steps that each run once."""

@@ -1,0 +1,77 @@
+"""Reading tasks: one as it stands, and the pages of a list."""
+
+import msgspec
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from libs.contract.errors import ErrorCode, RequestError
+from libs.contract.tasks import Subtask, Task, TaskList, Tasks, TaskState
+from services.task_service.tables import subtasks, tasks
+
+# A page is one frame through the bus, which carries 1 MiB.
+MAX_PAGE_BYTES = 512 * 1024
+
+_TASK_COLUMNS = [tasks.c[field] for field in Task.__struct_fields__]
+_SUBTASKS = select(*(subtasks.c[field] for field in Subtask.__struct_fields__)).order_by(subtasks.c.id)
+
+
+async def existing_task(db: AsyncConnection, owner: str, task_id: int, *, for_update: bool = False) -> TaskState:
+    """The task with its subtasks; `for_update` keeps everybody else away from it until the transaction ends."""
+    query = select(*_TASK_COLUMNS, tasks.c.revision).where(tasks.c.id == task_id, tasks.c.owner == owner)
+    # Locked also to read: else the subtasks, the second query, could be those of a later revision.
+    row = (await db.execute(query.with_for_update(read=not for_update))).mappings().first()
+    if row is None:
+        raise RequestError(ErrorCode.NOT_FOUND, f"There is no task {task_id}.")
+    found = (await db.execute(_SUBTASKS.where(subtasks.c.task_id == task_id))).mappings()
+    task = msgspec.convert(row, Task)
+    return TaskState(task, [msgspec.convert(one, Subtask) for one in found], task.updated_at, row["revision"])
+
+
+async def list_tasks(db: AsyncConnection, owner: str, asked: TaskList) -> Tasks:
+    """See `Store.list_tasks`. With `text`, every task of the owner is looked at."""
+    query = (
+        select(*_TASK_COLUMNS)
+        .where(tasks.c.owner == owner, *_conditions(asked))
+        .order_by(tasks.c.id.desc())
+        .limit(asked.limit + 1)
+    )
+    found = [msgspec.convert(row, Task) for row in (await db.execute(query)).mappings()]
+    page = _fitting(found[: asked.limit])
+    return Tasks(page, str(page[-1].id) if len(page) < len(found) else None)
+
+
+def search_text(title: str, description: str) -> str:
+    """What a list's `text` is looked for in."""
+    return f"{title}\n{description}".casefold()
+
+
+def _conditions(asked: TaskList) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if asked.status is not None:
+        conditions.append(tasks.c.status == asked.status)
+    if asked.priority is not None:
+        conditions.append(tasks.c.priority == asked.priority)
+    if asked.text is not None:
+        conditions.append(func.instr(tasks.c.search_text, asked.text.casefold()) > 0)
+    if asked.before is not None:
+        conditions.append(tasks.c.id < _last_id(asked.before))
+    return conditions
+
+
+def _last_id(cursor: str) -> int:
+    # Ids have 18 digits at most: more is no cursor of ours, and SQLite cannot even be asked for it.
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise RequestError(ErrorCode.INVALID_FRAME, "`before` is not the cursor of a page of this list.")
+    return int(cursor)
+
+
+def _fitting(found: list[Task]) -> list[Task]:
+    """The first tasks that fill a page: always one, however long."""
+    page: list[Task] = []
+    room = MAX_PAGE_BYTES
+    for task in found:
+        room -= len(msgspec.json.encode(task))
+        if page and room < 0:
+            break
+        page.append(task)
+    return page
