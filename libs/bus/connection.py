@@ -66,6 +66,8 @@ class Bus:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.reconnects = 0
+        self.losses = 0
+        """How often messages to this process may have been lost: NATS was away, or subscriptions were not read."""
         self._leaving = False
         self._lost = asyncio.Event()
 
@@ -209,6 +211,7 @@ class Bus:
     async def _on_error(self, error: Exception) -> None:
         # An exception that leaves a callback ends nats-py's read loop without a word: log, never raise.
         if isinstance(error, nats.errors.SlowConsumerError):
+            self.losses += 1
             log.error("bus messages dropped: this process reads too slowly", subject=error.subject)
         elif self.connected:
             log.warning("bus error", error=str(error) or type(error).__name__)
@@ -219,6 +222,7 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         self.reconnects += 1
+        self.losses += 1
         self._set_tcp_timeout()
         log.info("NATS is back", reconnects=self.reconnects)
 

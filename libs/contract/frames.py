@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from libs.contract.errors import RequestError
+from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.ids import RequestId
 
 FrameId = Annotated[str, Meta(max_length=128)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -34,6 +34,7 @@ class Limits(Struct, frozen=True, rename="camel"):
     max_frame_bytes: int
     requests_per_minute: int
     burst: int
+    subscriptions: int
 
 
 class SessionReady(Struct, frozen=True, rename="camel"):
@@ -83,7 +84,17 @@ class _Frame(Struct, frozen=True):
     data: Any = UNSET
 
 
+class _ErrorFrame(Struct, frozen=True):
+    data: ErrorData
+
+
+class _AnswerFrame(Struct, frozen=True):
+    data: Raw = NO_DATA
+
+
 _encoder = msgspec.json.Encoder()
+_errors = msgspec.json.Decoder(_ErrorFrame)
+_answers = msgspec.json.Decoder(_AnswerFrame)
 _TYPE_STARTS = len(b'{"type":"')
 
 
@@ -106,6 +117,19 @@ def encode_error(error: RequestError, *, frame_id: FrameId | None = None, reques
         request_id=request_id,
     )
     return encode("error", data, frame_id=frame_id)
+
+
+def checked(frame: bytes) -> bytes:
+    """The same finished frame. Raises the `RequestError` that it tells of, if it is an `error` frame."""
+    if frame_type(frame) != "error":
+        return frame
+    error = _errors.decode(frame).data
+    raise RequestError(ErrorCode(error.code), error.message, retry_after_ms=error.retry_after_ms)
+
+
+def data_of(frame: bytes) -> bytes:
+    """The data of a finished frame, as it stands there."""
+    return bytes(_answers.decode(frame).data)
 
 
 def frame_type(frame: bytes) -> str:

@@ -32,6 +32,10 @@ class MonitoringSubscribe(Struct, frozen=True, rename="camel", omit_defaults=Tru
     hosts: Annotated[list[HostName], Meta(min_length=1, max_length=64)] | None = None
 
 
+class MonitoringUnsubscribe(Struct, frozen=True):
+    """`monitoring:unsubscribe`: no more of any host."""
+
+
 class MonitoringHistory(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`monitoring:history`: the last `minutes` of one host. The name may be left out where there is only one host."""
 
@@ -231,6 +235,13 @@ class HostState(Struct, frozen=True, rename="camel"):
     status: HostStatus
     last_sample_at: datetime
     interval_seconds: int
+
+
+class MonitoringSubscribed(Struct, frozen=True, rename="camel"):
+    """`monitoring:subscribed`, with the hosts heard of so far; the last sample of each that is not gone follows."""
+
+    interval_seconds: int
+    hosts: list[HostState]
 
 
 class Hosts(Struct, frozen=True, rename="camel"):

@@ -94,6 +94,18 @@ class TaskGet(Struct, frozen=True, rename="camel"):
     task_id: RowId
 
 
+class TaskSubscribe(Struct, frozen=True, rename="camel"):
+    """`task:subscribe`: the task as it stands, then a `task:update` at every change."""
+
+    task_id: RowId
+
+
+class TaskUnsubscribe(Struct, frozen=True, rename="camel"):
+    """`task:unsubscribe`: no more of this task."""
+
+    task_id: RowId
+
+
 class TaskList(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`task:list`: newest first; `before` is the `cursor` of the page before.
 
@@ -174,6 +186,24 @@ class TaskState(Struct, frozen=True, rename="camel"):
     subtasks: list[Subtask]
     timestamp: datetime
     revision: int
+
+
+class StateRevision(Struct, frozen=True):
+    """What has to be read of a state to keep its order."""
+
+    revision: int
+
+
+class TaskUpdateFrame(Struct, frozen=True):
+    """A finished `task:update` frame, of which only the revision is read."""
+
+    data: StateRevision
+
+
+class TaskSubscribed(Struct, frozen=True, rename="camel"):
+    """`task:subscribed` and `task:unsubscribed`."""
+
+    task_id: int
 
 
 class Tasks(Struct, frozen=True, rename="camel"):

@@ -1,7 +1,8 @@
 """The open connections: one WebSocket each, all fed by one bus subscription.
 
 client ══ text ══▶ Connection._receive ─▶ Requests ─▶ bus
-client ◀═ text ══ Connection._send ◀─ SendQueue ◀─ Connections.deliver ◀─ reply.<gateway>.<connection>
+client ◀═ text ══ Connection._send ◀─ SendQueue ◀┬─ Connections.deliver ◀─ reply.<gateway>.<connection>
+                                                 └─ Subscriptions ◀─ topics
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from services.gateway import metrics
 from services.gateway.close_codes import CloseCode
 from services.gateway.requests import Caller, Question, Requests, error_frame
 from services.gateway.send_queue import SendQueue
+from services.gateway.subscriptions import Following, Subscriptions
+from services.gateway.topics import Topics
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +35,12 @@ CLOSE_SECONDS = 2.0
 class Connections:
     """Every connection of this gateway, by id."""
 
-    def __init__(self, gateway_id: str, requests: Requests, *, limits: Limits, send_queue_bytes: int) -> None:
+    def __init__(
+        self, gateway_id: str, requests: Requests, topics: Topics, *, limits: Limits, send_queue_bytes: int
+    ) -> None:
         self.gateway_id = gateway_id
         self.requests = requests
+        self.topics = topics
         self.limits = limits
         self.send_queue_bytes = send_queue_bytes
         self._open: dict[str, Connection] = {}
@@ -69,6 +75,9 @@ class Connections:
     def questions(self) -> int:
         return sum(len(connection.questions) for connection in self._open.values())
 
+    def subscriptions(self) -> int:
+        return sum(connection.subscriptions.count() for connection in self._open.values())
+
     async def drain(self, seconds: float) -> None:
         """Sends every client away, spread over `seconds`, so that they do not all reconnect at the same moment."""
         self._draining = True
@@ -102,6 +111,9 @@ class Connection:
         self._caller = Caller(
             connection_id=self.id, user=LOCAL_USER, reply=subjects.reply(connections.gateway_id, self.id)
         )
+        self.subscriptions = Subscriptions(
+            connections.topics, self._caller.user, self.put, limit=connections.limits.subscriptions
+        )
 
     async def run(self) -> None:
         """Serves the client until it leaves, reads too slowly, or is sent away."""
@@ -115,15 +127,16 @@ class Connection:
                 await self._say_goodbye(self._closing.result(), sending)
         finally:
             await _cancel(receiving, sending, *self.questions)
+            self.subscriptions.leave_all()
             self.ended.set()
         for loop in (receiving, sending):
             if not loop.cancelled() and (error := loop.exception()) is not None:
                 raise error
 
-    def put(self, frame: bytes) -> None:
+    def put(self, frame: bytes, *, newest_of: str | None = None) -> None:
         """Queues a finished frame; a client that leaves too much unread is sent away."""
         metrics.FRAMES_OUT.labels(frames.frame_type(frame)).inc()
-        self.queue.put(frame)
+        self.queue.put(frame, newest_of=newest_of)
         if self.queue.overflowed.is_set():
             self.close(CloseCode.TOO_SLOW)
 
@@ -138,10 +151,21 @@ class Connection:
                 return
             text = message.get("text")
             outcome = await self._requests.handle(self._caller, message["bytes"] if text is None else text)
-            if isinstance(outcome, Question):
-                self._ask(outcome)
-            elif outcome is not None:
-                self.put(outcome)
+            match outcome:
+                case Question():
+                    self._ask(outcome)
+                case Following():
+                    await self._follow(outcome)
+                case bytes():
+                    self.put(outcome)
+                case None:
+                    pass
+
+    async def _follow(self, following: Following) -> None:
+        try:
+            await self.subscriptions.carry_out(following)
+        except RequestError as error:
+            self.put(error_frame(error, frame_id=following.frame_id))
 
     def _ask(self, question: Question) -> None:
         if len(self.questions) >= MAX_QUESTIONS:

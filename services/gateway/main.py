@@ -2,7 +2,8 @@
 
 client ══ frame ══▶ Connections ─▶ Requests ──▶ chat.v1.send.<conversation>   (stored, then answered on …)
 client ◀═ frame ══ Connections ◀──────────────── reply.<gateway>.<connection>  (finished frames, byte for byte)
-                                   Requests ◀─▶ chat.v1.query.<name>          (asked and answered at once)
+                                   Requests ◀─▶ chat.v1.query.<name>, …       (asked and answered at once)
+client ◀═ frame ══ Subscriptions ◀── Topics ◀─ monitoring.v1.host.<host>.sampled, task.v1.task.<id>.updated
 """
 
 import structlog
@@ -23,6 +24,7 @@ from services.gateway.connections import Connections
 from services.gateway.rate_limits import RateLimits
 from services.gateway.requests import Requests
 from services.gateway.settings import Settings
+from services.gateway.topics import Topics, opened_topics
 
 # Frames over `max_frame_bytes` get an error frame and the socket lives; a frame over this is not even read (1009).
 MAX_WEBSOCKET_BYTES = 1024**2
@@ -47,20 +49,24 @@ async def gateway(settings: Settings, process: Process) -> None:
     async with (
         Redis.from_url(settings.valkey_url, socket_connect_timeout=0.25, socket_timeout=0.25) as valkey,
         connect(settings.nats_url, name=f"gateway {gateway_id[:8]}") as bus,
+        opened_topics(bus) as topics,
     ):
         rates = RateLimits(valkey, requests_per_minute=settings.requests_per_minute, burst=settings.burst)
         connections = Connections(
             gateway_id,
             Requests(bus, rates, max_frame_bytes=settings.max_frame_bytes),
+            topics,
             limits=Limits(
                 max_frame_bytes=settings.max_frame_bytes,
                 requests_per_minute=settings.requests_per_minute,
                 burst=settings.burst,
+                subscriptions=settings.subscriptions,
             ),
             send_queue_bytes=settings.send_queue_bytes,
         )
-        publish_metrics(connections, bus)
+        publish_metrics(connections, topics, bus)
         process.keep_running(bus.until_lost(), name="bus")
+        process.keep_running(topics.run(), name="topics")
         async with bus.listening(subjects.all_replies(gateway_id), connections.deliver):
             await serve(
                 create_app(process, connections, bus, rates),
@@ -72,10 +78,12 @@ async def gateway(settings: Settings, process: Process) -> None:
             )
 
 
-def publish_metrics(connections: Connections, bus: Bus) -> None:
+def publish_metrics(connections: Connections, topics: Topics, bus: Bus) -> None:
     metrics.CONNECTIONS.set_function(connections.count)
     metrics.SEND_QUEUE_BYTES.set_function(connections.waiting_bytes)
     metrics.CLIENT_TASKS.set_function(connections.questions)
+    metrics.SUBSCRIPTIONS.set_function(connections.subscriptions)
+    metrics.TOPICS.set_function(topics.count)
     metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)
 
 

@@ -1,7 +1,8 @@
 """What happens to one frame of a client: checked, counted, put on the bus; or answered with an error frame.
 
 bytes ─▶ ClientFrame ─▶ route ─▶ data checked ─▶ rate limit ─┬─▶ Stored: stream, answers come by themselves
-                                                            └─▶ Asked: request, its answer is forwarded
+                                                            ├─▶ Asked: request, its answer is forwarded
+                                                            └─▶ Followed: for the connection's subscriptions
 """
 
 import itertools
@@ -19,7 +20,8 @@ from libs.contract.frames import NO_DATA, ClientFrame, ClientRequest, FrameId
 from libs.contract.ids import new_id
 from services.gateway import metrics
 from services.gateway.rate_limits import RateLimits
-from services.gateway.routes import ROUTES, Asked, Stored
+from services.gateway.routes import ROUTES, Asked, Followed, Stored
+from services.gateway.subscriptions import Following
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +59,8 @@ class Requests:
         self._max_frame_bytes = max_frame_bytes
         self._sent = itertools.count()
 
-    async def handle(self, caller: Caller, text: str | bytes) -> bytes | Question | None:
-        """An answer to send now, a question to `ask`, or nothing (the answers come by the reply subject)."""
+    async def handle(self, caller: Caller, text: str | bytes) -> bytes | Question | Following | None:
+        """An answer to send now, a question to `ask`, what to follow, or nothing: answers come by the reply subject."""
         frame_id: FrameId | None = None
         request_id: str | None = None
         try:
@@ -84,6 +86,10 @@ class Requests:
                     request_id = getattr(_checked(frame, route.decoder), "request_id", None) or new_id()
                     await self._limits.spend(caller.user)
                     return Question(route.subject, _request(caller, frame, request_id))
+                case Followed():
+                    wish = _checked(frame, route.decoder)
+                    await self._limits.spend(caller.user)
+                    return Following(wish, frame_id)
         except RequestError as error:
             return error_frame(error, frame_id=frame_id, request_id=request_id)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.json import Decoder
 
-from libs.contract import chat, streams, subjects
+from libs.contract import chat, monitoring, streams, subjects, tasks
 from libs.contract.chat import ChatSend
 from libs.contract.frames import Nothing
 from libs.contract.streams import WorkStream
@@ -29,7 +29,14 @@ class Asked:
     subject: str
 
 
-ROUTES: dict[str, Stored | Asked] = {
+@dataclass(frozen=True)
+class Followed:
+    """A wish about what this connection follows; the gateway itself answers it."""
+
+    decoder: Decoder[Any]
+
+
+ROUTES: dict[str, Stored | Asked | Followed] = {
     "chat:send": Stored(
         Decoder(ChatSend),
         stream=streams.CHAT,
@@ -42,4 +49,15 @@ ROUTES: dict[str, Stored | Asked] = {
     "conversation:rename": Asked(Decoder(chat.ConversationRename), subjects.chat_query("conversation_rename")),
     "conversation:delete": Asked(Decoder(chat.ConversationDelete), subjects.chat_query("conversation_delete")),
     "model:list": Asked(Decoder(Nothing), subjects.chat_query("model_list")),
+    "monitoring:subscribe": Followed(Decoder(monitoring.MonitoringSubscribe)),
+    "monitoring:unsubscribe": Followed(Decoder(monitoring.MonitoringUnsubscribe)),
+    "monitoring:hosts": Asked(Decoder(Nothing), subjects.monitoring_query("hosts")),
+    "monitoring:history": Asked(Decoder(monitoring.MonitoringHistory), subjects.monitoring_query("history")),
+    "task:subscribe": Followed(Decoder(tasks.TaskSubscribe)),
+    "task:unsubscribe": Followed(Decoder(tasks.TaskUnsubscribe)),
+    "task:create": Asked(Decoder(tasks.TaskCreate), subjects.task_command("create")),
+    "task:get": Asked(Decoder(tasks.TaskGet), subjects.task_command("get")),
+    "task:list": Asked(Decoder(tasks.TaskList), subjects.task_command("list")),
+    "task:update": Asked(Decoder(tasks.TaskUpdate), subjects.task_command("update")),
+    "task:cancel": Asked(Decoder(tasks.TaskCancel), subjects.task_command("cancel")),
 }

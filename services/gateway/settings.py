@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     max_frame_bytes: int = Field(default=64 * 1024, ge=1024, le=200 * 1024)
     requests_per_minute: int = Field(default=120, ge=1)
     burst: int = Field(default=20, ge=1)
+    subscriptions: int = Field(default=128, ge=1)
     # What may wait for a client that does not read; more closes its connection with 4102.
     send_queue_bytes: int = Field(default=1024**2, ge=64 * 1024)
     # Over how long a stopping gateway sends its clients away, so that they do not all come back at once.
