@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from libs.contract.ids import RequestId, RowId
 
@@ -106,6 +106,13 @@ class TaskUnsubscribe(Struct, frozen=True, rename="camel"):
     task_id: RowId
 
 
+class TaskChanges(Struct, frozen=True, rename="camel"):
+    """Asked by a gateway on the bus (`task.v1.command.changes`): the updates that follow this revision."""
+
+    task_id: RowId
+    after_revision: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
 class TaskList(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`task:list`: newest first; `before` is the `cursor` of the page before.
 
@@ -186,6 +193,17 @@ class TaskState(Struct, frozen=True, rename="camel"):
     subtasks: list[Subtask]
     timestamp: datetime
     revision: int
+
+
+class MissedChanges(Struct, frozen=True, rename="camel"):
+    """The answer to `TaskChanges`: finished `task:update` frames, oldest first, without a gap.
+
+    They are 100 and 512 KiB at most: ask for the rest after the last of them. `complete` is false when the next one is
+    no longer kept (they are for an hour, and the last 100 of a task): then get the task as it stands.
+    """
+
+    frames: list[Raw]
+    complete: bool
 
 
 class StateRevision(Struct, frozen=True):
