@@ -63,7 +63,7 @@ async def test_every_route_sends_the_request_of_the_websocket(
     [
         ("POST", "/api/tasks", b"[]", "The body is a JSON object"),
         ("POST", "/api/tasks", b"{", "The body is a JSON object"),
-        ("POST", "/api/tasks", b'{"title":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested"),
+        ("POST", "/api/tasks", b'{"title":' + b"[" * 5000 + b"]" * 5000 + b"}", "recursion"),
         ("POST", "/api/tasks", b'{"title":""}', "$.title"),
         ("POST", "/api/tasks", b'{"title":"\xff"}', "The body is a JSON object"),
         ("POST", "/api/tasks", b'{"title":"x"} ,"type":"chat:send"', "The body is a JSON object"),
