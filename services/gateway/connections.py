@@ -12,13 +12,13 @@ import random
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from libs.contract import frames, subjects
+from libs.contract import frames, protocol, subjects
+from libs.contract.close_codes import CloseCode
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import Limits, SessionDraining, SessionReady
 from libs.contract.ids import LOCAL_USER, new_id
 from libs.runtime.serving import WEBSOCKET_PING_SECONDS
 from services.gateway import metrics
-from services.gateway.close_codes import CloseCode
 from services.gateway.requests import Caller, Question, Requests, error_frame
 from services.gateway.send_queue import SendQueue
 from services.gateway.subscriptions import Following, Subscriptions
@@ -26,7 +26,6 @@ from services.gateway.topics import Topics
 
 log = structlog.get_logger(__name__)
 
-PROTOCOL_VERSION = 1
 # Questions of one client that may be under way at once.
 MAX_QUESTIONS = 16
 CLOSE_SECONDS = 2.0
@@ -213,7 +212,7 @@ class Connection:
             user=self._caller.user,
             limits=self._limits,
             heartbeat_seconds=WEBSOCKET_PING_SECONDS,
-            version=PROTOCOL_VERSION,
+            version=protocol.VERSION,
         )
 
 
