@@ -3,13 +3,13 @@
 A task may have subtasks; whatever changes in either is one change of the task, and raises its `revision` by one.
 """
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from libs.contract.ids import RequestId, RowId
+from libs.contract.moments import Moment
 
 
 class TaskStatus(StrEnum):
@@ -31,6 +31,8 @@ class TaskStatus(StrEnum):
 
 
 class TaskPriority(StrEnum):
+    """How soon a task should be done; the service itself makes no difference."""
+
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
@@ -157,9 +159,9 @@ class Task(Struct, frozen=True, rename="camel"):
     status: TaskStatus
     priority: TaskPriority
     progress: int
-    created_at: datetime
-    updated_at: datetime
-    completed_at: datetime | None
+    created_at: Moment
+    updated_at: Moment
+    completed_at: Moment | None
 
 
 class Subtask(Struct, frozen=True, rename="camel"):
@@ -169,9 +171,9 @@ class Subtask(Struct, frozen=True, rename="camel"):
     title: str
     description: str
     status: SubtaskStatus
-    created_at: datetime
-    updated_at: datetime
-    completed_at: datetime | None
+    created_at: Moment
+    updated_at: Moment
+    completed_at: Moment | None
 
 
 class TaskState(Struct, frozen=True, rename="camel"):
@@ -184,7 +186,7 @@ class TaskState(Struct, frozen=True, rename="camel"):
 
     task: Task
     subtasks: list[Subtask]
-    timestamp: datetime
+    timestamp: Moment
     revision: int
 
 

@@ -3,11 +3,14 @@
 client ══ frame ══▶ Connections ─▶ Requests ──▶ chat.v1.send.<conversation>   (stored, then answered on …)
 client ◀═ frame ══ Connections ◀──────────────── reply.<gateway>.<connection>  (finished frames, byte for byte)
                                    Requests ◀─▶ chat.v1.query.<name>, …       (asked and answered at once)
+script ── /api/tasks ─▶ Requests ◀─▶ task.v1.command.<verb>
 client ◀═ frame ══ Subscriptions ◀── Topics ◀─ monitoring.v1.host.<host>.sampled, task.v1.task.<id>.updated
 """
 
 import structlog
 from fastapi import FastAPI, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
 
 from libs.bus.connection import Bus, BusUnavailable, connect
@@ -21,6 +24,8 @@ from libs.runtime.serving import serve
 from libs.runtime.settings import load
 from services.gateway import metrics
 from services.gateway.connections import Connections
+from services.gateway.contract import contract_routes
+from services.gateway.http_tasks import openapi, refuse_parameters, task_routes
 from services.gateway.rate_limits import RateLimits
 from services.gateway.requests import Requests
 from services.gateway.settings import Settings
@@ -33,7 +38,16 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(process: Process, connections: Connections, bus: Bus, rates: RateLimits) -> FastAPI:
-    app = FastAPI(title="Orquestrador", docs_url=None, redoc_url=None, openapi_url=None)
+    # The page at /docs comes from here too, not from somebody's servers: an installation may have no way out.
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="Orquestrador",
+        description="Tasks over HTTP. Everything that is live comes over the WebSocket at `/ws`: see `/asyncapi.json`.",
+    )
+    app.openapi = openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to extend it
+    app.include_router(task_routes(connections.requests, max_body_bytes=connections.limits.max_frame_bytes))
+    app.add_exception_handler(RequestValidationError, refuse_parameters)
+    app.router.routes.extend(contract_routes())
     app.router.routes.extend(probe_routes(process, needs={"nats": bus.ping}, likes={"valkey": rates.ping}))
 
     @app.websocket("/ws")
@@ -81,7 +95,7 @@ async def gateway(settings: Settings, process: Process) -> None:
 def publish_metrics(connections: Connections, topics: Topics, bus: Bus) -> None:
     metrics.CONNECTIONS.set_function(connections.count)
     metrics.SEND_QUEUE_BYTES.set_function(connections.waiting_bytes)
-    metrics.CLIENT_TASKS.set_function(connections.questions)
+    metrics.CLIENT_TASKS.set_function(connections.pending)
     metrics.SUBSCRIPTIONS.set_function(connections.subscriptions)
     metrics.TOPICS.set_function(topics.count)
     metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from libs.bus.connection import Bus, connect
-from libs.client.connection import Client, open_client
+from libs.client.connection import Client
 from tests.brokers import Server, nats_server, valkey_server
+from tests.clients import open_client
 from tests.processes import ServiceProcess, service
 
 
@@ -38,6 +39,14 @@ async def client(gateway: ServiceProcess) -> AsyncIterator[Client]:
     """A client of this test's own gateway."""
     async with open_client(gateway.ws) as connected:
         yield connected
+
+
+@pytest.fixture
+async def client_without_streams(nats: Server, valkey: Server, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a gateway whose NATS nobody has provisioned."""
+    with _gateway(nats, valkey, tmp_path / "gateway.log") as running:
+        async with open_client(running.ws) as connected:
+            yield connected
 
 
 @pytest.fixture(scope="session")
