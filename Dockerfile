@@ -21,6 +21,7 @@ RUN pip install --quiet --no-deps --require-hashes --only-binary=:all: --require
 COPY libs/__init__.py libs/
 COPY libs/bus libs/bus
 COPY libs/contract libs/contract
+COPY libs/contract_docs libs/contract_docs
 COPY libs/database libs/database
 COPY libs/runtime libs/runtime
 COPY services/__init__.py services/
