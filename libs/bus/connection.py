@@ -68,6 +68,8 @@ class Bus:
         self.reconnects = 0
         self.losses = 0
         """How often messages to this process may have been lost: NATS was away, or subscriptions were not read."""
+        self.interruptions = 0
+        """How often the connection broke. If not since a `publish`, what `ping` says is true of that message."""
         self._leaving = False
         self._lost = asyncio.Event()
 
@@ -217,6 +219,8 @@ class Bus:
             log.warning("bus error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
+        # nats-py calls this before it connects again.
+        self.interruptions += 1
         if not self._leaving:
             log.warning("NATS is away; reconnecting")
 
