@@ -11,10 +11,12 @@ from time import perf_counter
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from libs.client.connection import Answer, Client, ClientError, open_client
+from libs.client.connection import Answer, Client, ClientError, Frame, open_client
 
 DEFAULT_URL = "ws://127.0.0.1:3001/ws"
 DEFAULT_MESSAGE = "Olá! In two sentences: what is a message queue good for?"
+# An agent that samples every 10 s, and some patience.
+PUSH_SECONDS = 15.0
 
 Step = Callable[[Client], Awaitable[str]]
 
@@ -44,8 +46,9 @@ class Screen:
 class Trial:
     """The checks, in order; each one is a sentence about the system."""
 
-    def __init__(self, screen: Screen, message: str) -> None:
+    def __init__(self, screen: Screen, url: str, message: str) -> None:
         self._screen = screen
+        self._url = url
         self._message = message
         self._answer = Answer()
 
@@ -53,9 +56,11 @@ class Trial:
         """Runs every check, also after one has failed. True if all worked."""
         steps: list[tuple[str, Step]] = [
             ("ping", self._ping),
+            ("monitoring", self._monitoring),
             ("models", self._models),
             ("chat", self._chat),
             ("history", self._history),
+            ("task", self._task),
         ]
         worked = [await self._step(name, step, client) for name, step in steps]
         return all(worked)
@@ -66,6 +71,9 @@ class Trial:
         except ClientError as error:
             self._screen.cross(name, f"{error}" + (f" ({error.code})" if error.code else ""))
             return False
+        except TimeoutError:
+            self._screen.cross(name, f"nothing came within {PUSH_SECONDS:g} s")
+            return False
         except ConnectionClosed:
             self._screen.cross(name, "the server has closed the connection")
             return False
@@ -75,6 +83,19 @@ class Trial:
         started = perf_counter()
         await client.ask("ping")
         return f"answered in {(perf_counter() - started) * 1000:.1f} ms"
+
+    async def _monitoring(self, client: Client) -> str:
+        await client.ask("monitoring:subscribe", {"intervalSeconds": 1})
+        sample = await self._pushed(client, "metrics")
+        hosts = (await client.ask("monitoring:hosts"))["data"]["hosts"]
+        await client.ask("monitoring:unsubscribe")
+        points = (await client.ask("monitoring:history", {"host": sample["host"]}))["data"]["points"]
+        for host in hosts:
+            self._screen.line(f"  {host['host']} is {host['status']}")
+        top = sample["processes"]["top"]
+        busiest = f", busiest: {top[0]['name']}" if top else ""
+        usage = f"cpu {_percent(sample['cpu']['usage'])}, memory {_percent(sample['memory']['usedPercent'])}"
+        return f"{sample['host']}: {usage}{busiest}; {len(points)} points of history"
 
     async def _models(self, client: Client) -> str:
         listed = (await client.ask("model:list"))["data"]
@@ -111,6 +132,32 @@ class Trial:
             self._screen.line("\n")
         return self._verdict(first)
 
+    async def _task(self, client: Client) -> str:
+        task = (await client.ask("task:create", {"title": "Tried by scripts/try"}))["data"]["task"]
+        await client.ask("task:subscribe", {"taskId": task["id"]})
+        shown = [await self._pushed(client, "task:update")]
+        started = perf_counter()
+        async with open_client(self._url) as elsewhere:
+            for change in ({"status": "executing", "progress": 50}, {"status": "completed"}):
+                await elsewhere.ask("task:update", {"taskId": task["id"], **change})
+                shown.append(await self._pushed(client, "task:update"))
+        seconds = perf_counter() - started
+        await client.ask("task:unsubscribe", {"taskId": task["id"]})
+        for state in shown:
+            self._screen.line(f"  {state['revision']}  {state['task']['status']:<9}  {state['task']['progress']} %")
+        if [state["revision"] for state in shown] != [1, 2, 3]:
+            raise ClientError("the changes did not come in order")
+        return f"task {task['id']} was followed while another connection changed it ({seconds * 1000:.0f} ms)"
+
+    async def _pushed(self, client: Client, frame_type: str) -> Frame:
+        """The data of the next frame of this type."""
+        async with asyncio.timeout(PUSH_SECONDS):
+            while (frame := await client.pushed.get())["type"] != frame_type:
+                if frame["type"] == "closed":
+                    raise ClientError("the server has closed the connection")
+        data: Frame = frame["data"]
+        return data
+
     def _verdict(self, first: float | None) -> str:
         done, message = self._answer.done, self._answer.message
         if done is None or done["status"] != "complete":
@@ -134,6 +181,10 @@ class Trial:
         return f"conversation {conversation} holds the question and the whole answer"
 
 
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.0f} %"
+
+
 def _one_line(text: str, width: int = 60) -> str:
     line = " ".join(text.split())
     return line if len(line) <= width else f"{line[: width - 1]}…"
@@ -145,7 +196,7 @@ async def try_it(url: str, message: str) -> bool:
         started = perf_counter()
         async with open_client(url) as client:
             screen.tick("connect", f"{url} in {(perf_counter() - started) * 1000:.0f} ms")
-            worked = await Trial(screen, message).run(client)
+            worked = await Trial(screen, url, message).run(client)
     except (OSError, TimeoutError, ClientError, InvalidHandshake, InvalidURI) as error:
         screen.cross("connect", f"nobody serves {url}: {error}")
         screen.line("  Start it with scripts/up, or give its address: scripts/try --url ws://HOST:PORT/ws")

@@ -8,17 +8,19 @@ client ◀═ text ══ Connection._send ◀─ SendQueue ◀┬─ Connection
 import asyncio
 import contextlib
 import random
+from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from libs.contract import frames, protocol, subjects
 from libs.contract.close_codes import CloseCode
-from libs.contract.errors import ErrorCode, RequestError
-from libs.contract.frames import Limits, SessionDraining, SessionReady
+from libs.contract.errors import RequestError
+from libs.contract.frames import FrameId, Limits, SessionDraining, SessionReady
 from libs.contract.ids import LOCAL_USER, new_id
 from libs.runtime.serving import WEBSOCKET_PING_SECONDS
 from services.gateway import metrics
+from services.gateway.pending import Pending, cancel
 from services.gateway.requests import Caller, Question, Requests, error_frame
 from services.gateway.send_queue import SendQueue
 from services.gateway.subscriptions import Following, Subscriptions
@@ -28,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 # Questions of one client that may be under way at once.
 MAX_QUESTIONS = 16
+# A page that comes back follows all it shows at once.
+MAX_WISHES = 256
 CLOSE_SECONDS = 2.0
 
 
@@ -71,8 +75,8 @@ class Connections:
     def waiting_bytes(self) -> int:
         return sum(connection.queue.waiting_bytes for connection in self._open.values())
 
-    def questions(self) -> int:
-        return sum(len(connection.questions) for connection in self._open.values())
+    def pending(self) -> int:
+        return sum(len(connection.questions) + len(connection.wishes) for connection in self._open.values())
 
     def subscriptions(self) -> int:
         return sum(connection.subscriptions.count() for connection in self._open.values())
@@ -101,8 +105,10 @@ class Connection:
     def __init__(self, websocket: WebSocket, connections: Connections) -> None:
         self.id = new_id()
         self.queue = SendQueue(connections.send_queue_bytes)
-        self.questions: set[asyncio.Task[None]] = set()
+        self.questions = Pending(MAX_QUESTIONS)
+        self.wishes = Pending(MAX_WISHES)
         self.ended = asyncio.Event()
+        self._following = asyncio.Lock()
         self._websocket = websocket
         self._requests = connections.requests
         self._limits = connections.limits
@@ -125,7 +131,9 @@ class Connection:
             if self._closing.done():
                 await self._say_goodbye(self._closing.result(), sending)
         finally:
-            await _cancel(receiving, sending, *self.questions)
+            await cancel(receiving, sending)
+            await self.questions.cancel()
+            await self.wishes.cancel()
             self.subscriptions.leave_all()
             self.ended.set()
         for loop in (receiving, sending):
@@ -154,35 +162,35 @@ class Connection:
                 case Question():
                     self._ask(outcome)
                 case Following():
-                    await self._follow(outcome)
+                    self._follow(outcome)
                 case bytes():
                     self.put(outcome)
                 case None:
                     pass
 
-    async def _follow(self, following: Following) -> None:
-        try:
-            await self.subscriptions.carry_out(following)
-        except RequestError as error:
-            self.put(error_frame(error, frame_id=following.frame_id))
-
     def _ask(self, question: Question) -> None:
-        if len(self.questions) >= MAX_QUESTIONS:
-            busy = RequestError(
-                ErrorCode.BUSY,
-                f"{MAX_QUESTIONS} requests of this connection are under way. Wait for an answer.",
-                retry_after_ms=500,
-            )
-            self.put(error_frame(busy, frame_id=question.request.frame_id))
-            return
-
         async def answer() -> None:
             self.put(await self._requests.ask(question))
 
         # A task, so that a slow answer does not hold up the frames behind it.
-        task = asyncio.create_task(answer(), name=f"question {question.subject}")
-        self.questions.add(task)
-        task.add_done_callback(self.questions.discard)
+        self._start(self.questions, answer, question.request.frame_id)
+
+    def _follow(self, following: Following) -> None:
+        async def carry_out() -> None:
+            try:
+                # The lock is fair: wishes are carried out in the client's order.
+                async with self._following:
+                    await self.subscriptions.carry_out(following)
+            except RequestError as error:
+                self.put(error_frame(error, frame_id=following.frame_id))
+
+        self._start(self.wishes, carry_out, following.frame_id)
+
+    def _start(self, pending: Pending, work: Callable[[], Awaitable[None]], frame_id: FrameId | None) -> None:
+        try:
+            pending.start(work, name=f"pending {self.id}")
+        except RequestError as error:
+            self.put(error_frame(error, frame_id=frame_id))
 
     async def _send(self) -> None:
         while True:
@@ -202,7 +210,7 @@ class Connection:
                 # What a draining client was told just before must still reach it; a slow one is beyond that.
                 if code is CloseCode.DRAINING:
                     await self.queue.emptied()
-                await _cancel(sending)
+                await cancel(sending)
                 if self._websocket.application_state is WebSocketState.CONNECTED:
                     await self._websocket.close(code)
 
@@ -214,9 +222,3 @@ class Connection:
             heartbeat_seconds=WEBSOCKET_PING_SECONDS,
             version=protocol.VERSION,
         )
-
-
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -158,8 +158,8 @@ async def _json_object(request: Request, max_bytes: int) -> dict[str, Raw]:
         if len(body) > max_bytes:
             raise RequestError(ErrorCode.TOO_LARGE, f"The body has more than {max_bytes} bytes.")
     try:
-        found: dict[str, Raw] = msgspec.json.decode(body, type=dict[str, Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found: dict[str, Raw] = msgspec.json.decode(body.decode(), type=dict[str, Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(ErrorCode.INVALID_FRAME, f"The body is a JSON object: {error}.") from error
     # The field says it too; scripts often find the header easier.
     key = request.headers.get("idempotency-key")

@@ -95,7 +95,7 @@ async def gateway(settings: Settings, process: Process) -> None:
 def publish_metrics(connections: Connections, topics: Topics, bus: Bus) -> None:
     metrics.CONNECTIONS.set_function(connections.count)
     metrics.SEND_QUEUE_BYTES.set_function(connections.waiting_bytes)
-    metrics.CLIENT_TASKS.set_function(connections.questions)
+    metrics.CLIENT_TASKS.set_function(connections.pending)
     metrics.SUBSCRIPTIONS.set_function(connections.subscriptions)
     metrics.TOPICS.set_function(topics.count)
     metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)

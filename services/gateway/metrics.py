@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge
 
 CONNECTIONS = Gauge("gateway_connections", "WebSocket connections that are open")
 SEND_QUEUE_BYTES = Gauge("gateway_send_queue_bytes", "Bytes that wait for clients to read them")
-CLIENT_TASKS = Gauge("gateway_client_tasks", "Questions of clients that are being answered")
+CLIENT_TASKS = Gauge("gateway_client_tasks", "Questions and wishes of clients that are being answered")
 SUBSCRIPTIONS = Gauge("gateway_subscriptions", "What connections follow, each counted for each of them")
 TOPICS = Gauge("gateway_topics", "Hosts and tasks that this gateway listens to on the bus")
 FRAMES_IN = Counter("gateway_frames_in", "Frames from clients", ["type"])

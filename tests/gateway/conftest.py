@@ -41,6 +41,14 @@ async def client(gateway: ServiceProcess) -> AsyncIterator[Client]:
         yield connected
 
 
+@pytest.fixture
+async def client_without_streams(nats: Server, valkey: Server, tmp_path: Path) -> AsyncIterator[Client]:
+    """A client of a gateway whose NATS nobody has provisioned."""
+    with _gateway(nats, valkey, tmp_path / "gateway.log") as running:
+        async with open_client(running.ws) as connected:
+            yield connected
+
+
 @pytest.fixture(scope="session")
 def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = nats_server(tmp_path_factory.mktemp("nats"))

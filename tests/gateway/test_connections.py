@@ -39,7 +39,7 @@ async def test_the_first_frame_tells_who_the_client_is_and_what_it_may_do(visito
     assert visitor.ready | {"connectionId": ""} == {
         "connectionId": "",
         "user": "local",
-        "limits": {"maxFrameBytes": 65536, "requestsPerMinute": 600000, "burst": 100000},
+        "limits": {"maxFrameBytes": 65536, "requestsPerMinute": 600000, "burst": 100000, "subscriptions": 128},
         "heartbeatSeconds": 20.0,
         "version": 1,
     }
