@@ -34,7 +34,9 @@ log = structlog.get_logger(__name__)
 async def monitor_agent(settings: Settings, process: Process) -> None:
     host = settings.shown_host
     thread = OwnThread("sampler")
-    sampler = await thread.run(lambda: Sampler(host, lm_studio_url=settings.lm_studio_url, nvml=load_nvml()))
+    sampler = await thread.run(
+        lambda: Sampler(host, host_root=settings.host_root, lm_studio_url=settings.lm_studio_url, nvml=load_nvml())
+    )
 
     async def take_sample(interval_seconds: int) -> Metrics:
         return await thread.run(lambda: sampler.sample(interval_seconds))
