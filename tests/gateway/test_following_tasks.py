@@ -6,9 +6,10 @@ import pytest
 
 from libs.bus.connection import Bus
 from libs.bus.streams import provision
-from libs.client.connection import Client, ClientError, open_client
+from libs.client.connection import Client, ClientError
 from libs.contract import streams
 from tests.brokers import Server
+from tests.clients import open_client
 from tests.gateway.played import played_tasks
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer
