@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from libs.client.connection import open_client
 from tests.architecture.source import services
+from tests.clients import open_client
 from tests.compose.project import BUILD_SECONDS, STOP_SECONDS, UP_SECONDS, Project
 from tests.processes import ROOT
 from tests.waiting import wait_until
