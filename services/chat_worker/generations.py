@@ -12,8 +12,9 @@ from msgspec import structs
 
 from libs.bus.connection import Bus
 from libs.contract import subjects
-from libs.contract.chat import Asker, ChatSend, MessageStatus
+from libs.contract.chat import ChatSend, MessageStatus
 from libs.contract.errors import RequestError
+from libs.contract.generations import Asker
 from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import metrics
 from services.chat_worker.attempt import Attempt

@@ -79,6 +79,14 @@ class Store:
             self._engine, lambda db: store_answers.existing_message(db, message_id), read_only=True
         )
 
+    async def find_answer(
+        self, owner: str, *, message_id: int | None = None, request_id: str | None = None
+    ) -> StoredMessage:
+        """The answer of this id, or to this request."""
+        return await in_transaction(
+            self._engine, lambda db: store_answers.find_answer(db, owner, message_id, request_id), read_only=True
+        )
+
     async def context(self, conversation_id: int, *, before_message_id: int, limit: int) -> list[tuple[Role, str]]:
         """The last `limit` messages before that one which have something to say to the model, newest first."""
         return await in_transaction(

@@ -181,14 +181,22 @@ async def cancel(
     connection: AsyncConnection, owner: str, message_id: int | None, request_id: str | None
 ) -> StoredMessage:
     """See `Store.cancel`."""
-    named = messages.c.request_id == request_id if message_id is None else messages.c.id == message_id
-    answer = await read_message(connection, named, messages.c.role == Role.ASSISTANT, conversations.c.owner == owner)
-    if answer is None:
-        raise no_such_answer()
+    answer = await find_answer(connection, owner, message_id, request_id)
     cancelled = {"status": MessageStatus.CANCELLED, "updated_at": present(), **_NO_LEASE}
     await connection.execute(_UPDATE_UNATTENDED, {"of_id": answer.id, **cancelled})
     # Read again also where nothing was changed: it may just have been claimed or finished.
     return await existing_message(connection, answer.id)
+
+
+async def find_answer(
+    connection: AsyncConnection, owner: str, message_id: int | None, request_id: str | None
+) -> StoredMessage:
+    """See `Store.find_answer`."""
+    named = messages.c.request_id == request_id if message_id is None else messages.c.id == message_id
+    answer = await read_message(connection, named, messages.c.role == Role.ASSISTANT, conversations.c.owner == owner)
+    if answer is None:
+        raise no_such_answer()
+    return answer
 
 
 async def existing_message(connection: AsyncConnection, message_id: int) -> StoredMessage:

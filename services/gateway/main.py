@@ -27,6 +27,7 @@ from services.gateway.connections import Connections
 from services.gateway.contract import contract_routes
 from services.gateway.http_tasks import openapi, refuse_parameters, task_routes
 from services.gateway.rate_limits import RateLimits
+from services.gateway.repairs import Repairs
 from services.gateway.requests import Requests
 from services.gateway.settings import Settings
 from services.gateway.topics import Topics, opened_topics
@@ -66,10 +67,12 @@ async def gateway(settings: Settings, process: Process) -> None:
         opened_topics(bus) as topics,
     ):
         rates = RateLimits(valkey, requests_per_minute=settings.requests_per_minute, burst=settings.burst)
+        repairs = Repairs(bus)
         connections = Connections(
             gateway_id,
             Requests(bus, rates, max_frame_bytes=settings.max_frame_bytes),
             topics,
+            repairs,
             limits=Limits(
                 max_frame_bytes=settings.max_frame_bytes,
                 requests_per_minute=settings.requests_per_minute,
@@ -81,6 +84,7 @@ async def gateway(settings: Settings, process: Process) -> None:
         publish_metrics(connections, topics, bus)
         process.keep_running(bus.until_lost(), name="bus")
         process.keep_running(topics.run(), name="topics")
+        process.keep_running(repairs.run(), name="repairs")
         async with bus.listening(subjects.all_replies(gateway_id), connections.deliver):
             await serve(
                 create_app(process, connections, bus, rates),
@@ -96,6 +100,7 @@ def publish_metrics(connections: Connections, topics: Topics, bus: Bus) -> None:
     metrics.CONNECTIONS.set_function(connections.count)
     metrics.SEND_QUEUE_BYTES.set_function(connections.waiting_bytes)
     metrics.CLIENT_TASKS.set_function(connections.pending)
+    metrics.WATCHED.set_function(connections.watched)
     metrics.SUBSCRIPTIONS.set_function(connections.subscriptions)
     metrics.TOPICS.set_function(topics.count)
     metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)
