@@ -22,7 +22,7 @@ from libs.runtime.serving import WEBSOCKET_PING_SECONDS
 from services.gateway import metrics
 from services.gateway.answers import Answers
 from services.gateway.pending import Pending, cancel
-from services.gateway.places import place_of, request_id_of
+from services.gateway.places import Place, place_of, request_id_of
 from services.gateway.repairs import Repairs
 from services.gateway.requests import Caller, Order, Question, Requests, Resume, error_frame
 from services.gateway.send_queue import SendQueue
@@ -168,12 +168,12 @@ class Connection:
             elif frame.startswith(_ERROR) and (request_id := request_id_of(frame)) is not None:
                 self.answers.expect_nothing(request_id)
             if wanted:
-                self.put(frame)
+                self.put(frame, place=place)
 
-    def put(self, frame: bytes, *, newest_of: str | None = None) -> None:
+    def put(self, frame: bytes, *, newest_of: str | None = None, place: Place | None = None) -> None:
         """Queues a finished frame; a client that leaves too much unread is sent away."""
         metrics.FRAMES_OUT.labels(frames.frame_type(frame)).inc()
-        self.queue.put(frame, newest_of=newest_of)
+        self.queue.put(frame, newest_of=newest_of, place=place)
         if self.queue.overflowed.is_set():
             self.close(CloseCode.TOO_SLOW)
 

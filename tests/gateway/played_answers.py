@@ -56,7 +56,7 @@ class PlayedAnswer:
         self.reply = ""
         self.frame_id: FrameId | None = None
         self.running: bool | None = True
-        self.missing: list[bytes] = []
+        self.missing: list[ChatStreaming | bytes] = []
         """Sent to whoever asks, as one message."""
         self.asked: list[tuple[str, ChatResume]] = []
         self.answering = asyncio.Event()
@@ -81,7 +81,7 @@ class PlayedAnswer:
             error = RequestError(ErrorCode.NOT_FOUND, "There is no such answer.")
             return frames.encode_error(error, frame_id=request.frame_id)
         if self.missing:
-            await self._bus.publish(request.reply, frames.joined(self.missing))
+            await self.say(*self.missing)
         return msgspec.json.encode(Resumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING, self.running))
 
 
