@@ -6,7 +6,7 @@ gateway ── ClientRequest ──▶ any worker ── GenerationCommand ─�
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from libs.contract.chat import MessageStatus
 from libs.contract.frames import FrameId
@@ -43,6 +43,16 @@ class GenerationReply(Struct, frozen=True, rename="camel"):
 
     epoch: int
     status: MessageStatus
+
+
+class DeadLetter(Struct, frozen=True, rename="camel"):
+    """A request that is not tried again, kept for a person: `request` is the `ClientRequest` as it was stored."""
+
+    message_id: int
+    request_id: str
+    attempts: int
+    reason: str
+    request: Raw
 
 
 class Resumed(Struct, frozen=True, rename="camel"):

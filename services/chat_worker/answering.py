@@ -16,12 +16,12 @@ import msgspec
 import structlog
 
 from libs.bus.connection import Bus, BusUnavailable, NobodyListens
-from libs.bus.work_queue import WorkItem
-from libs.contract import frames, subjects
+from libs.bus.work_queue import WorkItem, store
+from libs.contract import frames, streams, subjects
 from libs.contract.chat import ChatSend, MessageStatus
 from libs.contract.errors import RequestError
 from libs.contract.frames import ClientRequest
-from libs.contract.generations import Asker, GenerationCommand, GenerationReply
+from libs.contract.generations import Asker, DeadLetter, GenerationCommand, GenerationReply
 from services.chat_worker import chat_frames
 from services.chat_worker.generations import Generations
 from services.chat_worker.records import (
@@ -94,6 +94,8 @@ class Answering:
                 finished = await self._generations.run(answer, recorded.user, send, asker)
                 await (item.done() if finished else item.later(TURN_SECONDS))
             case Ended(answer):
+                if answer.given_up:
+                    await self._bury(item, answer)
                 await self._tell(asker, *chat_frames.ended(answer, asker))
                 await item.done()
             case NotYourTurn(answer, position):
@@ -150,7 +152,27 @@ class Answering:
                 await asyncio.wait_for(self._generations.handing_back.wait(), FOLLOW_SECONDS)
         return False
 
+    async def _bury(self, item: WorkItem, answer: StoredMessage) -> None:
+        """Keeps a request that no worker survived, for a person to look at. Raises `BusUnavailable`."""
+        letter = DeadLetter(
+            message_id=answer.id,
+            request_id=answer.request_id,
+            attempts=answer.attempts,
+            reason=answer.error_message or "",
+            request=msgspec.Raw(item.payload),
+        )
+        await store(
+            self._bus,
+            streams.CHAT_DEAD_LETTERS,
+            subjects.chat_dead_letter(answer.id),
+            msgspec.json.encode(letter),
+            dedupe_id=f"{answer.id}",
+        )
+        log.error("a request is given up", message_id=answer.id, attempts=answer.attempts)
+
     async def _tell(self, asker: Asker, *told: bytes) -> None:
+        if not asker.reply:
+            return  # put into the queue again by a sweeper: nobody waits on the line
         try:
             await self._bus.publish(asker.reply, frames.joined(list(told)))
         except BusUnavailable:
@@ -158,4 +180,4 @@ class Answering:
 
 
 def _new_request(request: ClientRequest, send: ChatSend) -> NewRequest:
-    return NewRequest(request.user, request.request_id, send.conversation_id, send.message)
+    return NewRequest(request.user, request.request_id, send.conversation_id, send.message, send.model, send.options)

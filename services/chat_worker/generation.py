@@ -18,6 +18,7 @@ from libs.contract import frames
 from libs.contract.chat import ChatStreaming, MessageStatus
 from libs.contract.generations import Asker, GenerationCommand, GenerationReply, Position
 from services.chat_worker import chat_frames
+from services.chat_worker.lease import Lease
 from services.chat_worker.records import Checkpoint, StoredMessage
 
 log = structlog.get_logger(__name__)
@@ -50,14 +51,17 @@ class _Watcher(NamedTuple):
 class Generation:
     """The answer `row` in its present epoch."""
 
-    def __init__(self, row: StoredMessage, bus: Bus) -> None:
+    def __init__(self, row: StoredMessage, bus: Bus, lease: Lease) -> None:
         self.row = row
         self.stop_reason: StopReason | None = None
         self._bus = bus
+        self._lease = lease
         # By `seq`: the piece `seq` stands at `seq - 1`.
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._bytes = 0
+        # `seq` of the last piece that was sent; those behind it are held back.
+        self._shown = 0
         self._watchers: list[_Watcher] = []
         self._producing: asyncio.Task[None] | None = None
         self._final: StoredMessage | None = None
@@ -111,6 +115,7 @@ class Generation:
         """Tells those who saw an earlier attempt to forget it."""
         if self.row.epoch > 1:
             self._keep("", "")
+            self._shown = 1
             await self._publish(self._streaming(1, reset=True))
 
     async def add(self, text: str, reasoning: str) -> None:
@@ -120,10 +125,18 @@ class Generation:
             text, reasoning = text[: max(room, 1)], reasoning[: max(room, 1)]
             self._bytes = MAX_ANSWER_BYTES
         self._keep(text, reasoning)
-        await self._publish(self._streaming(self.seq))
+        if not self._lease.doubtful:
+            await self.show()
+
+    async def show(self) -> None:
+        """Sends what was not sent yet, as one piece."""
+        if self._shown < self.seq:
+            first, self._shown = self._shown + 1, self.seq
+            await self._publish(self._streaming(first))
 
     async def end(self, row: StoredMessage) -> None:
         """Tells everybody how it ended; `row` is what the database holds. Who attaches from now on is told the same."""
+        await self.show()
         self._final = row
         for watcher in list(self._watchers):
             await self._send(watcher, self._ending(watcher, row))
@@ -154,7 +167,7 @@ class Generation:
         if command.action == "cancel":
             self.stop(StopReason.CANCELLED)
             await self.over.wait()
-        elif command.asker is not None and not self._abandoned:
+        elif command.asker is not None and self._status is not MessageStatus.PENDING:
             await self._join(command.action, command.asker, command.after)
         return _encoder.encode(GenerationReply(epoch=self.row.epoch, status=self._status))
 
@@ -164,16 +177,13 @@ class Generation:
         return self._final is not None and self.over.is_set()
 
     @property
-    def _abandoned(self) -> bool:
-        return self.over.is_set() and self._final is None
-
-    @property
     def _status(self) -> MessageStatus:
         if self._final is not None:
             return self._final.status
-        return MessageStatus.PENDING if self._abandoned else MessageStatus.STREAMING
+        return MessageStatus.PENDING if self.over.is_set() or self._lease.doubtful else MessageStatus.STREAMING
 
     async def _join(self, action: Literal["attach", "repair", "resume"], asker: Asker, after: Position) -> None:
+        await self.show()
         match action:
             case "attach":
                 await self.attach(asker)
