@@ -109,6 +109,8 @@ async def test_a_slow_answer_does_not_hold_up_the_frames_behind_it(shared_bus: B
         return frames.encode("monitoring:hosts", Hosts([]), frame_id=asked.frame_id)
 
     async with shared_bus.serving(subjects.monitoring_query("hosts"), answer):
+        # By then the subscription has reached the server: no question finds nobody there.
+        await shared_bus.ping()
         questions = [asyncio.create_task(visitor.ask("monitoring:hosts")) for _ in range(17)]
         await visitor.ask("ping")
         with pytest.raises(ClientError) as caught:
