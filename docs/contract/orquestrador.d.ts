@@ -8,6 +8,7 @@ export type ClientFrame =
   | ChatSendRequest
   | ChatHistoryRequest
   | ChatCancelRequest
+  | ChatResumeRequest
   | ConversationListRequest
   | ConversationCreateRequest
   | ConversationRenameRequest
@@ -36,6 +37,7 @@ export type ServerFrame =
   | ChatStreamingFrame
   | ChatHistoryFrame
   | ChatCancelledFrame
+  | ChatResumedFrame
   | ConversationListFrame
   | ConversationCreatedFrame
   | ConversationRenamedFrame
@@ -80,6 +82,13 @@ export interface ChatCancelRequest {
   type: "chat:cancel";
   id?: FrameId | null;
   data?: ChatCancel | null;
+}
+
+/** Goes on with an answer where this client, or another, has left it; also with one that has ended. */
+export interface ChatResumeRequest {
+  type: "chat:resume";
+  id?: FrameId | null;
+  data?: ChatResume | null;
 }
 
 /** Asks for a page of conversations. */
@@ -259,6 +268,13 @@ export interface ChatCancelledFrame {
   type: "chat:cancelled";
   id?: FrameId;
   data: ChatCancelled;
+}
+
+/** How the answer stands; what was missed follows. */
+export interface ChatResumedFrame {
+  type: "chat:resumed";
+  id?: FrameId;
+  data: ChatResumed;
 }
 
 /** A page of conversations, most recently used first. */
@@ -480,6 +496,28 @@ export interface ChatOptions {
   stop?: Array<string> | null;
 }
 
+/**
+ * `chat:resume`: go on with an answer behind the last frame seen, `(epoch, seq)`; 0 and 0: none was seen.
+ *
+ * Who knows only the request that asked for it names that, and gets the answer from its beginning.
+ */
+export interface ChatResume {
+  messageId?: number | null;
+  requestId?: string | null;
+  /** @defaultValue `0` */
+  epoch?: number;
+  /** @defaultValue `0` */
+  seq?: number;
+}
+
+/** `chat:resumed`: how the answer stands; what was missed follows under the same `id`, then the rest, to the end. */
+export interface ChatResumed {
+  messageId: number;
+  requestId: string;
+  epoch: number;
+  status: MessageStatus;
+}
+
 /** `chat:send`. Without `conversationId` it opens a conversation; the answer's frames say its id. */
 export interface ChatSend {
   message: string;
@@ -501,13 +539,14 @@ export interface ChatStatus {
 /**
  * `chat:streaming`: the next piece of an answer, or (`done`) its end.
  *
- * `seq` counts the frames of one `epoch` from 1. `reset`: forget the text of this message shown so far. The fields from `status` on stand in the `done` frame only.
+ * `seq` counts the frames of one `epoch` from 1; with `fromSeq` the frame stands for several, `fromSeq` to `seq`. `reset`: forget the text of this message shown so far. The fields from `status` on stand in the `done` frame only.
  */
 export interface ChatStreaming {
   conversationId: number;
   messageId: number;
   epoch: number;
   seq: number;
+  fromSeq?: number;
   chunk: string;
   done: boolean;
   reasoning?: string;

@@ -17,7 +17,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from libs.bus.connection import Bus, BusUnavailable
 from libs.contract.errors import ErrorCode, RequestError
-from libs.contract.streams import WorkStream
+from libs.contract.streams import LastValueStream, WorkStream
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,9 @@ LONGEST_PAUSE_SECONDS = 1.0
 STREAM_FULL = 10077
 
 
-async def store(bus: Bus, stream: WorkStream, subject: str, payload: bytes, *, dedupe_id: str) -> None:
+async def store(
+    bus: Bus, stream: WorkStream | LastValueStream, subject: str, payload: bytes, *, dedupe_id: str
+) -> None:
     """Returns once the stream has `payload` on disk; what ends otherwise may or may not be stored.
 
     Retries with the same `dedupe_id`, which the stream stores once. Raises `BusUnavailable`, or

@@ -38,10 +38,13 @@ class ClientError(Exception):
 
 
 class Answer:
-    """What a client makes of the frames of one answer."""
+    """What a client makes of the frames of one answer, and the position up to which it has them."""
 
     def __init__(self) -> None:
         self.text = ""
+        self.message_id: int | None = None
+        self.epoch = 1
+        self.seq = 0
         self.done: Frame | None = None
         """The data of the `done` frame."""
         self.message: Frame | None = None
@@ -55,13 +58,26 @@ class Answer:
         return self.message is not None or (not self.text and self.done["status"] != "complete")
 
     def take(self, frame: Frame) -> None:
+        """One more frame. Raises `ClientError` if there should have been another one before it."""
         data = frame["data"]
         if frame["type"] == "chat:streaming":
-            self.text = data["chunk"] if data.get("reset") else self.text + data["chunk"]
-            if data["done"]:
-                self.done = data
+            self._take_piece(data)
         elif frame["type"] == "chat:message" and data["role"] == "assistant":
             self.message = data
+
+    def _take_piece(self, data: Frame) -> None:
+        epoch: int = data["epoch"]
+        first: int = data["fromSeq"] if "fromSeq" in data else data["seq"]
+        if epoch < self.epoch or (epoch == self.epoch and first <= self.seq and not data.get("reset")):
+            return  # seen before, or of a worker that has lost the answer
+        if data.get("reset"):
+            self.text = ""
+        elif (epoch, first) != (self.epoch, self.seq + 1):
+            raise ClientError(f"frame ({epoch}, {first}) came after ({self.epoch}, {self.seq})", {"data": data})
+        self.text += data["chunk"]
+        self.message_id, self.epoch, self.seq = data["messageId"], epoch, data["seq"]
+        if data["done"]:
+            self.done = data
 
 
 class Client:
@@ -94,8 +110,24 @@ class Client:
 
         The keywords are the other fields of `chat:send`. A failed answer raises `ClientError` after its last frame.
         """
+        async for frame in self._answer("chat:send", {"message": message, **data}, Answer(), timeout):
+            yield frame
+
+    async def resume(
+        self, message_id: int, epoch: int = 0, seq: int = 0, *, text: str = "", timeout: float = 120
+    ) -> AsyncIterator[Frame]:
+        """Sends `chat:resume` and yields the frames from `chat:resumed` to the last one. `text`: what was seen so far.
+
+        Raises as `chat` does.
+        """
         answer = Answer()
-        async with self._conversation("chat:send", {"message": message, **data}) as answers:
+        answer.text, answer.epoch, answer.seq = text, max(epoch, 1), seq
+        asked = {"messageId": message_id, "epoch": epoch, "seq": seq}
+        async for frame in self._answer("chat:resume", asked, answer, timeout):
+            yield frame
+
+    async def _answer(self, frame_type: str, data: Frame, answer: Answer, timeout: float) -> AsyncIterator[Frame]:
+        async with self._conversation(frame_type, data) as answers:
             while not answer.over:
                 frame = await _next(answers, timeout)
                 answer.take(frame)

@@ -76,6 +76,18 @@ class ChatCancel(Struct, frozen=True, rename="camel", omit_defaults=True):
     request_id: RequestId | None = None
 
 
+class ChatResume(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """`chat:resume`: go on with an answer behind the last frame seen, `(epoch, seq)`; 0 and 0: none was seen.
+
+    Who knows only the request that asked for it names that, and gets the answer from its beginning.
+    """
+
+    message_id: RowId | None = None
+    request_id: RequestId | None = None
+    epoch: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    seq: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+
 class ConversationList(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`conversation:list`: most recently used first; `before` is the `cursor` of the page before."""
 
@@ -158,17 +170,19 @@ class ChatHistoryFrame(Struct, frozen=True, kw_only=True, rename="camel"):
     answering: Answering | None
 
 
-class ChatStreaming(Struct, frozen=True, rename="camel", omit_defaults=True):
+class ChatStreaming(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`chat:streaming`: the next piece of an answer, or (`done`) its end.
 
-    `seq` counts the frames of one `epoch` from 1. `reset`: forget the text of this message shown so far.
-    The fields from `status` on stand in the `done` frame only.
+    `seq` counts the frames of one `epoch` from 1; with `fromSeq` the frame stands for several, `fromSeq` to `seq`.
+    `reset`: forget the text of this message shown so far. The fields from `status` on stand in the `done` frame only.
     """
 
+    # Up to `chunk` the order of the fields matters: the gateway reads them there without decoding the frame.
     conversation_id: int
     message_id: int
     epoch: int
     seq: int
+    from_seq: int | None = None
     chunk: str
     done: bool
     reasoning: str | None = None
@@ -198,6 +212,15 @@ class ChatCancelled(Struct, frozen=True, rename="camel"):
 
     message_id: int
     request_id: str
+    status: MessageStatus
+
+
+class ChatResumed(Struct, frozen=True, rename="camel"):
+    """`chat:resumed`: how the answer stands; what was missed follows under the same `id`, then the rest, to the end."""
+
+    message_id: int
+    request_id: str
+    epoch: int
     status: MessageStatus
 
 
@@ -237,27 +260,3 @@ class Models(Struct, frozen=True, rename="camel"):
 
     models: list[Model]
     default: str | None
-
-
-# ---- How workers speak about a running answer -------------------------------------------------------------------
-
-
-class Asker(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Somebody who waits for an answer: a connection's reply subject, and the client's word for the request."""
-
-    reply: str
-    frame_id: FrameId | None = None
-
-
-class GenerationCommand(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """To the worker that runs an answer: let `attach` see it too, or stop it."""
-
-    action: Literal["attach", "cancel"]
-    asker: Asker | None = None
-
-
-class GenerationReply(Struct, frozen=True, rename="camel"):
-    """From that worker: done; `status` is how the answer stands after it. Pending: it does not run there any more."""
-
-    epoch: int
-    status: MessageStatus

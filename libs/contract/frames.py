@@ -119,6 +119,16 @@ def encode_error(error: RequestError, *, frame_id: FrameId | None = None, reques
     return encode("error", data, frame_id=frame_id)
 
 
+def joined(finished: list[bytes]) -> bytes:
+    """Several finished frames as one message of the bus, so that all of them arrive or none does."""
+    return b"\n".join(finished)
+
+
+def separated(message: bytes) -> list[bytes]:
+    """The finished frames of one message. JSON holds no raw line break."""
+    return message.split(b"\n")
+
+
 def checked(frame: bytes) -> bytes:
     """The same finished frame. Raises the `RequestError` that it tells of, if it is an `error` frame."""
     if frame_type(frame) != "error":

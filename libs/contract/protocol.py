@@ -38,6 +38,11 @@ CLIENT_FRAMES: dict[str, FromClient] = {
     ),
     "chat:history": FromClient("Asks for the messages of a conversation.", chat.ChatHistory, ("chat:history",)),
     "chat:cancel": FromClient("Stops an answer; what text it has is kept.", chat.ChatCancel, ("chat:cancelled",)),
+    "chat:resume": FromClient(
+        "Goes on with an answer where this client, or another, has left it; also with one that has ended.",
+        chat.ChatResume,
+        ("chat:resumed", "chat:message", "chat:streaming"),
+    ),
     "conversation:list": FromClient("Asks for a page of conversations.", chat.ConversationList, ("conversation:list",)),
     "conversation:create": FromClient("Opens a conversation.", chat.ConversationCreate, ("conversation:created",)),
     "conversation:rename": FromClient(
@@ -83,6 +88,7 @@ SERVER_FRAMES: dict[str, FromServer] = {
     "chat:streaming": FromServer("The next piece of an answer, or its end.", chat.ChatStreaming),
     "chat:history": FromServer("Messages of a conversation, oldest first.", chat.ChatHistoryFrame, whole=True),
     "chat:cancelled": FromServer("How the answer stands after the cancel.", chat.ChatCancelled),
+    "chat:resumed": FromServer("How the answer stands; what was missed follows.", chat.ChatResumed),
     "conversation:list": FromServer("A page of conversations, most recently used first.", chat.Conversations),
     "conversation:created": FromServer("The new conversation.", chat.Conversation),
     "conversation:renamed": FromServer("The conversation with its new title.", chat.Conversation),

@@ -50,6 +50,14 @@ CHAT = WorkStream(
     max_ack_pending=10_000,
 )
 
+CHAT_DEAD_LETTERS = LastValueStream(
+    name="CHAT_DEAD_LETTERS",
+    subjects=(subjects.CHAT_DEAD_LETTER_ALL,),
+    max_bytes=256 * 1024**2,
+    max_message_bytes=512 * 1024,
+    max_age_seconds=30 * 24 * 3600,
+)
+
 MONITORING = LastValueStream(
     name="MONITORING",
     subjects=(subjects.MONITORING_SAMPLED_ALL,),
@@ -59,4 +67,4 @@ MONITORING = LastValueStream(
     max_age_seconds=24 * 3600,
 )
 
-ALL: tuple[WorkStream | LastValueStream, ...] = (CHAT, MONITORING)
+ALL: tuple[WorkStream | LastValueStream, ...] = (CHAT, CHAT_DEAD_LETTERS, MONITORING)

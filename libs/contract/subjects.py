@@ -9,6 +9,7 @@ from libs.contract.ids import is_id
 
 CHAT_SEND_ALL = "chat.v1.send.*"
 CHAT_QUERY_ALL = "chat.v1.query.*"
+CHAT_DEAD_LETTER_ALL = "chat.v1.dead_letter.*"
 TASK_COMMAND_ALL = "task.v1.command.*"
 
 MONITORING_SAMPLED_ALL = "monitoring.v1.host.*.sampled"
@@ -31,6 +32,11 @@ def chat_query(name: str) -> str:
 def chat_generation(message_id: int) -> str:
     """The running answer itself: only the worker that runs it listens here."""
     return f"chat.v1.generation.{_token(str(message_id))}"
+
+
+def chat_dead_letter(message_id: int) -> str:
+    """The request of an answer that is not tried again, kept by the stream `CHAT_DEAD_LETTERS`."""
+    return f"chat.v1.dead_letter.{_token(str(message_id))}"
 
 
 def task_command(verb: str) -> str:

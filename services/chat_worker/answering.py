@@ -16,11 +16,12 @@ import msgspec
 import structlog
 
 from libs.bus.connection import Bus, BusUnavailable, NobodyListens
-from libs.bus.work_queue import WorkItem
-from libs.contract import frames, subjects
-from libs.contract.chat import Asker, ChatSend, GenerationCommand, GenerationReply, MessageStatus
+from libs.bus.work_queue import WorkItem, store
+from libs.contract import frames, streams, subjects
+from libs.contract.chat import ChatSend, MessageStatus
 from libs.contract.errors import RequestError
 from libs.contract.frames import ClientRequest
+from libs.contract.generations import Asker, DeadLetter, GenerationCommand, GenerationReply
 from services.chat_worker import chat_frames
 from services.chat_worker.generations import Generations
 from services.chat_worker.records import (
@@ -93,7 +94,9 @@ class Answering:
                 finished = await self._generations.run(answer, recorded.user, send, asker)
                 await (item.done() if finished else item.later(TURN_SECONDS))
             case Ended(answer):
-                await self._tell_the_end(answer, asker)
+                if answer.given_up:
+                    await self._bury(item, answer)
+                await self._tell(asker, *chat_frames.ended(answer, asker))
                 await item.done()
             case NotYourTurn(answer, position):
                 if item.deliveries == 1:
@@ -149,18 +152,32 @@ class Answering:
                 await asyncio.wait_for(self._generations.handing_back.wait(), FOLLOW_SECONDS)
         return False
 
-    async def _tell_the_end(self, answer: StoredMessage, asker: Asker) -> None:
-        await self._tell(asker, chat_frames.streaming_frame(chat_frames.whole_text(answer), asker))
-        await self._tell(asker, chat_frames.streaming_frame(chat_frames.ending(answer, seq=2), asker))
-        for frame in chat_frames.closing_frames(answer, asker):
-            await self._tell(asker, frame)
+    async def _bury(self, item: WorkItem, answer: StoredMessage) -> None:
+        """Keeps a request that no worker survived, for a person to look at. Raises `BusUnavailable`."""
+        letter = DeadLetter(
+            message_id=answer.id,
+            request_id=answer.request_id,
+            attempts=answer.attempts,
+            reason=answer.error_message or "",
+            request=msgspec.Raw(item.payload),
+        )
+        await store(
+            self._bus,
+            streams.CHAT_DEAD_LETTERS,
+            subjects.chat_dead_letter(answer.id),
+            msgspec.json.encode(letter),
+            dedupe_id=f"{answer.id}",
+        )
+        log.error("a request is given up", message_id=answer.id, attempts=answer.attempts)
 
-    async def _tell(self, asker: Asker, frame: bytes) -> None:
+    async def _tell(self, asker: Asker, *told: bytes) -> None:
+        if not asker.reply:
+            return  # put into the queue again by a sweeper: nobody waits on the line
         try:
-            await self._bus.publish(asker.reply, frame)
+            await self._bus.publish(asker.reply, frames.joined(list(told)))
         except BusUnavailable:
-            log.warning("a frame was dropped: the bus is away", type=frames.frame_type(frame))
+            log.warning("a frame was dropped: the bus is away", type=frames.frame_type(told[0]))
 
 
 def _new_request(request: ClientRequest, send: ChatSend) -> NewRequest:
-    return NewRequest(request.user, request.request_id, send.conversation_id, send.message)
+    return NewRequest(request.user, request.request_id, send.conversation_id, send.message, send.model, send.options)

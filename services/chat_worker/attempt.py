@@ -9,8 +9,9 @@ from time import monotonic
 
 import structlog
 
-from libs.contract.chat import Asker, ChatSend, MessageStatus, Model, Role, Usage
+from libs.contract.chat import ChatSend, MessageStatus, Model, Role, Usage
 from libs.contract.errors import ErrorCode, RequestError
+from libs.contract.generations import Asker
 from services.chat_worker import chat_frames, metrics
 from services.chat_worker.context import MOST_MESSAGES, fit
 from services.chat_worker.generation import Generation, StopReason

@@ -3,14 +3,15 @@
 from libs.contract import frames
 from libs.contract.chat import (
     AnswerError,
-    Asker,
     ChatMessage,
+    ChatResumed,
     ChatStatus,
     ChatStreaming,
     MessageStatus,
     Usage,
 )
 from libs.contract.errors import ErrorCode, RequestError
+from libs.contract.generations import Asker
 from services.chat_worker.records import StoredMessage
 
 
@@ -55,6 +56,11 @@ def loading_frame(answer: StoredMessage, asker: Asker) -> bytes:
     return frames.encode("chat:status", data, frame_id=asker.frame_id)
 
 
+def resumed_frame(answer: StoredMessage, asker: Asker) -> bytes:
+    data = ChatResumed(message_id=answer.id, request_id=answer.request_id, epoch=answer.epoch, status=answer.status)
+    return frames.encode("chat:resumed", data, frame_id=asker.frame_id)
+
+
 def whole_text(row: StoredMessage) -> ChatStreaming:
     """An ended answer's text in one piece, for somebody who was not there while it ran."""
     return ChatStreaming(
@@ -93,8 +99,13 @@ def ending(row: StoredMessage, *, seq: int) -> ChatStreaming:
     )
 
 
-def streaming_frame(data: ChatStreaming, asker: Asker) -> bytes:
-    return frames.encode("chat:streaming", data, frame_id=asker.frame_id)
+def ended(row: StoredMessage, asker: Asker) -> list[bytes]:
+    """A whole ended answer, for somebody who was not there."""
+    return [
+        frames.encode("chat:streaming", whole_text(row), frame_id=asker.frame_id),
+        frames.encode("chat:streaming", ending(row, seq=2), frame_id=asker.frame_id),
+        *closing_frames(row, asker),
+    ]
 
 
 def closing_frames(row: StoredMessage, asker: Asker) -> list[bytes]:

@@ -2,28 +2,33 @@
 
 ModelClient ── piece ──▶ Generation.add ── frame ──▶ reply.<gateway>.<connection> of each asker
                              ▲
-    chat.v1.generation.<message>: attach | cancel
+    chat.v1.generation.<message>: attach | repair | resume | cancel
 """
 
 import asyncio
 from collections.abc import Coroutine
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import structlog
 
 from libs.bus.connection import Bus, BusUnavailable
 from libs.contract import frames
-from libs.contract.chat import Asker, ChatStreaming, GenerationCommand, GenerationReply, MessageStatus
+from libs.contract.chat import ChatStreaming, MessageStatus
+from libs.contract.generations import Asker, GenerationCommand, GenerationReply, Position
 from services.chat_worker import chat_frames
+from services.chat_worker.lease import Lease
 from services.chat_worker.records import Checkpoint, StoredMessage
 
 log = structlog.get_logger(__name__)
 
-# As JSON, where a control character takes six bytes: the whole answer has to fit into one message of the bus (1 MiB).
+# As JSON, where a control character takes six bytes: an answer's text, twice, has to fit into one message of the bus
+# (1 MiB), as a piece and as the stored message behind it.
 MAX_ANSWER_BYTES = 400 * 1024
 MOST_BYTES_PER_CHARACTER = 6
+# One connection may ask for the same answer under several ids; each costs a frame per piece.
+MOST_WATCHERS_OF_A_CONNECTION = 8
 
 _encoder = msgspec.json.Encoder()
 _commands = msgspec.json.Decoder(GenerationCommand)
@@ -46,19 +51,27 @@ class _Watcher(NamedTuple):
 class Generation:
     """The answer `row` in its present epoch."""
 
-    def __init__(self, row: StoredMessage, bus: Bus) -> None:
+    def __init__(self, row: StoredMessage, bus: Bus, lease: Lease) -> None:
         self.row = row
-        self.seq = 0
         self.stop_reason: StopReason | None = None
         self._bus = bus
+        self._lease = lease
+        # By `seq`: the piece `seq` stands at `seq - 1`.
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._bytes = 0
+        # `seq` of the last piece that was sent; those behind it are held back.
+        self._shown = 0
         self._watchers: list[_Watcher] = []
         self._producing: asyncio.Task[None] | None = None
         self._final: StoredMessage | None = None
         self.over = asyncio.Event()
         """Ended and told, or no longer ours."""
+
+    @property
+    def seq(self) -> int:
+        """Of the last piece."""
+        return len(self._text)
 
     @property
     def text(self) -> str:
@@ -101,8 +114,9 @@ class Generation:
     async def begin(self) -> None:
         """Tells those who saw an earlier attempt to forget it."""
         if self.row.epoch > 1:
-            self.seq += 1
-            await self._publish(self._streaming("", reset=True))
+            self._keep("", "")
+            self._shown = 1
+            await self._publish(self._streaming(1, reset=True))
 
     async def add(self, text: str, reasoning: str) -> None:
         """The next piece, to everybody at once. Appends to a buffer: nothing here waits for the network."""
@@ -110,19 +124,22 @@ class Generation:
         if len(text) + len(reasoning) > room:
             text, reasoning = text[: max(room, 1)], reasoning[: max(room, 1)]
             self._bytes = MAX_ANSWER_BYTES
-        self.seq += 1
-        if text:
-            self._text.append(text)
-        if reasoning:
-            self._reasoning.append(reasoning)
-        await self._publish(self._streaming(text, reasoning=reasoning or None))
+        self._keep(text, reasoning)
+        if not self._lease.doubtful:
+            await self.show()
+
+    async def show(self) -> None:
+        """Sends what was not sent yet, as one piece."""
+        if self._shown < self.seq:
+            first, self._shown = self._shown + 1, self.seq
+            await self._publish(self._streaming(first))
 
     async def end(self, row: StoredMessage) -> None:
         """Tells everybody how it ended; `row` is what the database holds. Who attaches from now on is told the same."""
-        self.seq += 1
+        await self.show()
         self._final = row
         for watcher in list(self._watchers):
-            await self._tell_the_end(watcher, row)
+            await self._send(watcher, self._ending(watcher, row))
         self.over.set()
 
     def abandon(self) -> None:
@@ -136,20 +153,13 @@ class Generation:
 
         Asking twice changes nothing: a queue item that comes again must not double what its asker sees.
         """
-        if any(watcher.asker == asker for watcher in self._watchers):
-            return
-        watcher = _Watcher(asker, _head(asker))
-        # The snapshot enters the bus's buffer before anything else can run, so no piece is missed or doubled.
-        self._watchers.append(watcher)
-        if self.seq:
-            snapshot = self._streaming(self.text, reasoning=self.reasoning, reset=True)
-            await self._send(watcher, watcher.head + _encoder.encode(snapshot) + b"}")
-        if self._final is not None:
-            await self._tell_the_end(watcher, self._final)
+        if asker.reply and not any(watcher.asker == asker for watcher in self._watchers):
+            await self._send_missing(self._watched_by(asker), Position())
 
     async def tell(self, frame: bytes) -> None:
         """A finished frame to the first asker, whose request it is that waits."""
-        await self._send(self._watchers[0], frame)
+        for watcher in self._watchers[:1]:
+            await self._send(watcher, [frame])
 
     async def command(self, _: str, payload: bytes) -> bytes:
         """Serves `chat.v1.generation.<message>`; a cancel is answered when the answer has ended."""
@@ -157,8 +167,8 @@ class Generation:
         if command.action == "cancel":
             self.stop(StopReason.CANCELLED)
             await self.over.wait()
-        elif command.asker is not None and not self._abandoned:
-            await self.attach(command.asker)
+        elif command.asker is not None and self._status is not MessageStatus.PENDING:
+            await self._join(command.action, command.asker, command.after)
         return _encoder.encode(GenerationReply(epoch=self.row.epoch, status=self._status))
 
     @property
@@ -167,47 +177,88 @@ class Generation:
         return self._final is not None and self.over.is_set()
 
     @property
-    def _abandoned(self) -> bool:
-        return self.over.is_set() and self._final is None
-
-    @property
     def _status(self) -> MessageStatus:
         if self._final is not None:
             return self._final.status
-        return MessageStatus.PENDING if self._abandoned else MessageStatus.STREAMING
+        return MessageStatus.PENDING if self.over.is_set() or self._lease.doubtful else MessageStatus.STREAMING
 
-    async def _tell_the_end(self, watcher: _Watcher, row: StoredMessage) -> None:
-        await self._send(watcher, watcher.head + _encoder.encode(chat_frames.ending(row, seq=self.seq)) + b"}")
-        for frame in chat_frames.closing_frames(row, watcher.asker):
-            await self._send(watcher, frame)
+    async def _join(self, action: Literal["attach", "repair", "resume"], asker: Asker, after: Position) -> None:
+        await self.show()
+        match action:
+            case "attach":
+                await self.attach(asker)
+            case "repair":
+                await self._send_missing(self._watched_by(asker), after)
+            case "resume":
+                resumed = chat_frames.resumed_frame(self._final or self.row, asker)
+                await self._send_missing(self._watched_by(asker), after, first=[resumed])
 
-    def _streaming(self, chunk: str, *, reasoning: str | None = None, reset: bool = False) -> ChatStreaming:
+    def _watched_by(self, asker: Asker) -> _Watcher:
+        theirs = [watcher for watcher in self._watchers if watcher.asker.reply == asker.reply]
+        for watcher in theirs:
+            if watcher.asker == asker:
+                return watcher
+        if len(theirs) >= MOST_WATCHERS_OF_A_CONNECTION:
+            self._watchers.remove(theirs[0])
+        watcher = _Watcher(asker, _head(asker))
+        self._watchers.append(watcher)
+        return watcher
+
+    async def _send_missing(self, watcher: _Watcher, after: Position, first: list[bytes] | None = None) -> None:
+        """What this watcher has not seen, as one message: no piece that is sent meanwhile comes in between."""
+        told = first or []
+        if (missing := self._missing(after)) is not None:
+            told.append(watcher.head + _encoder.encode(missing) + b"}")
+        if self._final is not None:
+            told += self._ending(watcher, self._final)
+        await self._send(watcher, told)
+
+    def _missing(self, after: Position) -> ChatStreaming | None:
+        if after.epoch != self.row.epoch or after.seq > self.seq:
+            return self._streaming(1, reset=True) if self.seq else None
+        return self._streaming(after.seq + 1) if after.seq < self.seq else None
+
+    # ---- Frames -------------------------------------------------------------------------------------------------
+
+    def _keep(self, text: str, reasoning: str) -> None:
+        self._text.append(text)
+        self._reasoning.append(reasoning)
+
+    def _streaming(self, first: int, *, reset: bool = False) -> ChatStreaming:
+        """The pieces from `first` to the last as one; with `reset` from the first on."""
         return ChatStreaming(
             conversation_id=self.row.conversation_id,
             message_id=self.row.id,
             epoch=self.row.epoch,
             seq=self.seq,
-            chunk=chunk,
+            from_seq=None if reset or first == self.seq else first,
+            chunk="".join(self._text[first - 1 :]),
             done=False,
-            reasoning=reasoning,
+            reasoning="".join(self._reasoning[first - 1 :]) or None,
             reset=reset,
             # Enough to know whose answer this is; the frames after it need only the message's id.
-            request_id=self.row.request_id if self.seq == 1 or reset else None,
+            request_id=self.row.request_id if first == 1 else None,
         )
+
+    def _ending(self, watcher: _Watcher, row: StoredMessage) -> list[bytes]:
+        ending = chat_frames.ending(row, seq=self.seq + 1)
+        return [watcher.head + _encoder.encode(ending) + b"}", *chat_frames.closing_frames(row, watcher.asker)]
 
     async def _publish(self, data: ChatStreaming) -> None:
         body = _encoder.encode(data) + b"}"
         self._bytes += len(body)
         for watcher in self._watchers:
-            await self._send(watcher, watcher.head + body)
+            await self._send(watcher, [watcher.head + body])
 
-    async def _send(self, watcher: _Watcher, frame: bytes) -> None:
+    async def _send(self, watcher: _Watcher, told: list[bytes]) -> None:
+        if not told:
+            return
         try:
-            await self._bus.publish(watcher.asker.reply, frame)
+            await self._bus.publish(watcher.asker.reply, frames.joined(told))
         except BusUnavailable:
             # NATS has been away for so long that its buffer is full. The text stays here and goes to the database;
-            # the client sees a gap in `seq`.
-            log.debug("a frame was dropped", message_id=self.row.id, seq=self.seq)
+            # the gateway notices what it missed, and asks for it.
+            log.debug("frames were dropped", message_id=self.row.id, seq=self.seq)
 
 
 def _head(asker: Asker) -> bytes:

@@ -6,18 +6,21 @@ claim ─▶ Generation ◀── pieces ── ModelClient ◀── prompt ─
 """
 
 import asyncio
+from time import monotonic
 
 import structlog
 from msgspec import structs
 
 from libs.bus.connection import Bus
 from libs.contract import subjects
-from libs.contract.chat import Asker, ChatSend, MessageStatus
+from libs.contract.chat import ChatSend, MessageStatus
 from libs.contract.errors import RequestError
+from libs.contract.generations import Asker
 from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import metrics
 from services.chat_worker.attempt import Attempt
 from services.chat_worker.generation import Generation, StopReason
+from services.chat_worker.lease import Lease
 from services.chat_worker.lm_studio.sources import Sources
 from services.chat_worker.records import Claim, Outcome, StoredMessage
 from services.chat_worker.store import Store
@@ -51,6 +54,7 @@ class Generations:
         self._sources = sources
         self._worker = worker
         self._system_prompt = system_prompt
+        self.lease = Lease(LEASE_MS / 1000)
         self._running: dict[int, Generation] = {}
         self._listening: set[asyncio.Task[None]] = set()
         self.handing_back = asyncio.Event()
@@ -59,14 +63,14 @@ class Generations:
         return len(self._running)
 
     async def claim(self, message_id: int) -> Claim:
-        return await self._store.claim(message_id, worker=self._worker, lease_ms=LEASE_MS, max_epoch=MAX_ATTEMPTS)
+        return await self._store.claim(message_id, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS)
 
     async def run(self, answer: StoredMessage, question: StoredMessage, send: ChatSend, asker: Asker) -> bool:
         """Generates a claimed answer, saves it, and tells all who watch.
 
         False: it is not finished, and no longer ours; whoever still waits for it has to ask again.
         """
-        generation = Generation(answer, self._bus)
+        generation = Generation(answer, self._bus, self.lease)
         self._running[answer.id] = generation
         listening = asyncio.create_task(self._listen(generation), name=f"commands {answer.id}")
         self._listening.add(listening)
@@ -139,17 +143,24 @@ class Generations:
         """Saves the text of all running answers and renews their leases, in one transaction."""
         while True:
             await asyncio.sleep(CHECKPOINT_SECONDS)
-            checkpoints = [generation.checkpoint() for generation in self._running.values()]
-            if not checkpoints:
-                continue
+            asked_at = monotonic()
+            running = dict(self._running)
             try:
-                lost = await self._store.checkpoint(checkpoints, lease_ms=LEASE_MS)
+                lost = await self._checkpoint(list(running.values()))
             except DatabaseUnavailable as error:
-                log.warning("checkpoint failed", answers=len(checkpoints), reason=error.message)
+                log.warning("checkpoint failed", answers=len(running), reason=error.message)
                 continue
-            for message_id in lost:
-                if message_id in self._running:
-                    self._running[message_id].stop(StopReason.FENCED)
+            self.lease.renewed(asked_at)
+            for message_id, generation in running.items():
+                if message_id in lost:
+                    generation.stop(StopReason.FENCED)
+                elif not self.lease.doubtful:
+                    await generation.show()
+
+    async def _checkpoint(self, generations: list[Generation]) -> set[int]:
+        if not generations:
+            return set()
+        return await self._store.checkpoint([one.checkpoint() for one in generations], lease_ms=LEASE_MS)
 
     def hand_back(self) -> None:
         """Stops all running answers; other workers begin them again, and those who follow one ask there."""

@@ -31,6 +31,7 @@ from services.chat_worker.lm_studio.sources import open_sources
 from services.chat_worker.questions import Questions
 from services.chat_worker.settings import Settings
 from services.chat_worker.store import Store
+from services.chat_worker.sweeper import Sweeper
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +60,9 @@ async def chat_worker(settings: Settings, process: Process) -> None:
         publish_metrics(generations, queue, bus)
 
         process.keep_running(bus.until_lost(), name="bus")
+        process.keep_running(generations.lease.beat_forever(), name="lease")
         process.keep_running(generations.checkpoint_forever(), name="checkpoints")
+        process.keep_running(Sweeper(store, bus).run(), name="sweeper")
         consumer = process.keep_running(queue.run(), name="consumer")
         async with bus.serving(subjects.CHAT_QUERY_ALL, questions.answer, queue="chat_worker"):
             await serve(

@@ -1,7 +1,7 @@
 """Questions about conversations that any worker answers at once: `chat.v1.query.<name>`, request and reply.
 
 gateway ── ClientRequest ──▶ Questions.answer ─▶ store | model servers | running answer
-        ◀── finished frame ──
+        ◀── finished frame, or `Resumed` ──
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from libs.contract.chat import (
     ConversationDeleted,
     ConversationList,
     ConversationRename,
-    GenerationCommand,
-    GenerationReply,
     MessageStatus,
 )
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
+from libs.contract.generations import GenerationCommand, GenerationReply
 from services.chat_worker import chat_frames, metrics
 from services.chat_worker.lm_studio.sources import Sources
 from services.chat_worker.records import StoredMessage
+from services.chat_worker.resuming import Resuming
 from services.chat_worker.store import Store
 
 log = structlog.get_logger(__name__)
@@ -64,9 +64,12 @@ class Questions:
         self._store = store
         self._sources = sources
         self._bus = bus
+        resuming = Resuming(store, bus)
         self._answers: dict[str, Answer] = {
             "history": self._history,
             "cancel": self._cancel,
+            "resume": resuming.resume,
+            "repair": resuming.repair,
             "conversation_list": self._list,
             "conversation_create": self._create,
             "conversation_rename": self._rename,

@@ -4,7 +4,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from libs.contract.chat import MessageStatus, Role
+from libs.contract.chat import ChatOptions, MessageStatus, Role
+
+# The finish reason of an answer that killed every worker that began it.
+GAVE_UP = "gave_up"
 
 
 class StoredMessage(Struct, frozen=True, kw_only=True):
@@ -26,7 +29,13 @@ class StoredMessage(Struct, frozen=True, kw_only=True):
     ttft_ms: float | None = None
     tokens_per_second: float | None = None
     epoch: int = 0
+    attempts: int = 0
     created_at: datetime
+
+    @property
+    def given_up(self) -> bool:
+        """It is an error because no worker survived it."""
+        return self.status is MessageStatus.ERROR and self.finish_reason == GAVE_UP
 
 
 class NewRequest(Struct, frozen=True):
@@ -36,6 +45,8 @@ class NewRequest(Struct, frozen=True):
     request_id: str
     conversation_id: int | None
     content: str
+    model: str | None = None
+    options: ChatOptions | None = None
 
 
 class Recorded(Struct, frozen=True):

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.contract.chat import Conversation, Conversations, Role
 from libs.database.transactions import in_transaction
-from services.chat_worker import store_answers, store_conversations, store_reading
+from services.chat_worker import store_answers, store_conversations, store_forgotten, store_reading
 from services.chat_worker.records import Checkpoint, Claim, HistoryPage, NewRequest, Outcome, Recorded, StoredMessage
 
 
@@ -40,14 +40,14 @@ class Store:
         """The rows of a request that was recorded before."""
         return await in_transaction(self._engine, lambda db: store_answers.find_request(db, request), read_only=True)
 
-    async def claim(self, message_id: int, *, worker: str, lease_ms: int, max_epoch: int) -> Claim:
+    async def claim(self, message_id: int, *, worker: str, lease_ms: int, max_attempts: int) -> Claim:
         """Takes an answer to run it: its epoch rises, its text is emptied, the lease runs for `lease_ms` from now.
 
         Only a pending answer or one whose lease has run out, and only when no earlier one of the conversation is
-        unfinished. One that `max_epoch` workers have taken in vain ends as an error.
+        unfinished. One that `max_attempts` workers have taken in vain ends as an error.
         """
         return await in_transaction(
-            self._engine, lambda db: store_answers.claim(db, message_id, worker, lease_ms, max_epoch)
+            self._engine, lambda db: store_answers.claim(db, message_id, worker, lease_ms, max_attempts)
         )
 
     async def checkpoint(self, checkpoints: list[Checkpoint], *, lease_ms: int) -> set[int]:
@@ -71,12 +71,29 @@ class Store:
         """
         return await in_transaction(self._engine, lambda db: store_answers.cancel(db, owner, message_id, request_id))
 
+    async def take_forgotten(self, *, older_than_seconds: float, limit: int) -> list[NewRequest]:
+        """The requests of unfinished answers that nothing has happened to for so long, each for one caller only.
+
+        Only the first ones of their conversations: those behind them wait rightly.
+        """
+        return await in_transaction(
+            self._engine, lambda db: store_forgotten.take_forgotten(db, older_than_seconds, limit)
+        )
+
     # ---- Reading ------------------------------------------------------------------------------------------------
 
     async def answer(self, message_id: int) -> StoredMessage:
         """The message as it stands."""
         return await in_transaction(
             self._engine, lambda db: store_answers.existing_message(db, message_id), read_only=True
+        )
+
+    async def find_answer(
+        self, owner: str, *, message_id: int | None = None, request_id: str | None = None
+    ) -> StoredMessage:
+        """The answer of this id, or to this request."""
+        return await in_transaction(
+            self._engine, lambda db: store_answers.find_answer(db, owner, message_id, request_id), read_only=True
         )
 
     async def context(self, conversation_id: int, *, before_message_id: int, limit: int) -> list[tuple[Role, str]]:

@@ -10,6 +10,7 @@ from libs.contract.chat import MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
 from libs.database.clock import now_ms
 from services.chat_worker.records import (
+    GAVE_UP,
     Checkpoint,
     Claim,
     Claimed,
@@ -23,8 +24,8 @@ from services.chat_worker.records import (
 )
 from services.chat_worker.store_conversations import insert_conversation, present, title_of
 from services.chat_worker.store_reading import (
+    ANSWERS_BEFORE,
     MESSAGE_COLUMNS,
-    UNFINISHED,
     no_such_conversation,
     read_message,
     read_messages,
@@ -46,6 +47,7 @@ _UPDATE_RUNNING = _UPDATE_ANSWER.where(
 _lease = {"lease_until": now_ms() + bindparam("lease_ms", type_=Integer)}
 _CLAIM = _UPDATE_ANSWER.values(_lease)
 _CHECKPOINT = _UPDATE_RUNNING.values(_lease)
+_RELEASE = _UPDATE_RUNNING.values(attempts=messages.c.attempts - 1)
 _UPDATE_UNATTENDED = _UPDATE_ANSWER.where(
     or_(
         messages.c.status == MessageStatus.PENDING,
@@ -53,23 +55,13 @@ _UPDATE_UNATTENDED = _UPDATE_ANSWER.where(
     )
 )
 
-_earlier = messages.alias("earlier")
-_ANSWERS_BEFORE = (
-    select(func.count())
-    .where(
-        _earlier.c.conversation_id == messages.c.conversation_id,
-        _earlier.c.status.in_(UNFINISHED),
-        _earlier.c.id < messages.c.id,
-    )
-    .scalar_subquery()
-)
 _READ = select(*MESSAGE_COLUMNS).where(messages.c.id == bindparam("of_id"))
 _LOOK_AND_LOCK = (
     select(
         *MESSAGE_COLUMNS,
         # A pending answer has no lease; one whose lease ends this millisecond has 0 left, and is free.
         func.coalesce(messages.c.lease_until - now_ms(), 0).label("lease_left_ms"),
-        _ANSWERS_BEFORE.label("answers_before"),
+        ANSWERS_BEFORE.label("answers_before"),
     )
     .where(messages.c.id == bindparam("of_id"))
     .with_for_update()
@@ -101,7 +93,11 @@ async def insert_request(connection: AsyncConnection, request: NewRequest) -> Re
         created_at=now,
     )
     answer = msgspec.structs.replace(user, role=Role.ASSISTANT, status=MessageStatus.PENDING, content="")
-    return Recorded(await _insert(connection, user), await _insert(connection, answer), new=True)
+    asked = {
+        "asked_model": request.model,
+        "asked_options": None if request.options is None else msgspec.json.encode(request.options).decode(),
+    }
+    return Recorded(await _insert(connection, user), await _insert(connection, answer, **asked), new=True)
 
 
 async def find_request(connection: AsyncConnection, request: NewRequest) -> Recorded | None:
@@ -119,7 +115,7 @@ async def find_request(connection: AsyncConnection, request: NewRequest) -> Reco
             return None
 
 
-async def claim(connection: AsyncConnection, message_id: int, worker: str, lease_ms: int, max_epoch: int) -> Claim:
+async def claim(connection: AsyncConnection, message_id: int, worker: str, lease_ms: int, max_attempts: int) -> Claim:
     """See `Store.claim`."""
     row = (await connection.execute(_LOOK_AND_LOCK, {"of_id": message_id})).mappings().first()
     if row is None:
@@ -131,10 +127,16 @@ async def claim(connection: AsyncConnection, message_id: int, worker: str, lease
         return RunningElsewhere(answer, row["lease_left_ms"])
     if row["answers_before"]:
         return NotYourTurn(answer, row["answers_before"])
-    if answer.epoch >= max_epoch:
+    if answer.attempts >= max_attempts:
         return Ended(await _give_up(connection, answer))
     # The look has locked the row, so what it saw still holds.
-    claimed = {"status": MessageStatus.STREAMING, "epoch": answer.epoch + 1, "content": "", "reasoning": None}
+    claimed = {
+        "status": MessageStatus.STREAMING,
+        "epoch": answer.epoch + 1,
+        "attempts": answer.attempts + 1,
+        "content": "",
+        "reasoning": None,
+    }
     await connection.execute(
         _CLAIM,
         {"of_id": message_id, "lease_ms": lease_ms, "lease_owner": worker, "updated_at": present(), **claimed},
@@ -174,21 +176,29 @@ async def finish(connection: AsyncConnection, message_id: int, epoch: int, outco
 
 async def release(connection: AsyncConnection, message_id: int, epoch: int) -> None:
     """See `Store.release`."""
-    await _execute_on_running(connection, _UPDATE_RUNNING, message_id, epoch, {"lease_until": 0})
+    await _execute_on_running(connection, _RELEASE, message_id, epoch, {"lease_until": 0})
 
 
 async def cancel(
     connection: AsyncConnection, owner: str, message_id: int | None, request_id: str | None
 ) -> StoredMessage:
     """See `Store.cancel`."""
-    named = messages.c.request_id == request_id if message_id is None else messages.c.id == message_id
-    answer = await read_message(connection, named, messages.c.role == Role.ASSISTANT, conversations.c.owner == owner)
-    if answer is None:
-        raise no_such_answer()
+    answer = await find_answer(connection, owner, message_id, request_id)
     cancelled = {"status": MessageStatus.CANCELLED, "updated_at": present(), **_NO_LEASE}
     await connection.execute(_UPDATE_UNATTENDED, {"of_id": answer.id, **cancelled})
     # Read again also where nothing was changed: it may just have been claimed or finished.
     return await existing_message(connection, answer.id)
+
+
+async def find_answer(
+    connection: AsyncConnection, owner: str, message_id: int | None, request_id: str | None
+) -> StoredMessage:
+    """See `Store.find_answer`."""
+    named = messages.c.request_id == request_id if message_id is None else messages.c.id == message_id
+    answer = await read_message(connection, named, messages.c.role == Role.ASSISTANT, conversations.c.owner == owner)
+    if answer is None:
+        raise no_such_answer()
+    return answer
 
 
 async def existing_message(connection: AsyncConnection, message_id: int) -> StoredMessage:
@@ -212,18 +222,19 @@ async def _execute_on_running(
     return changed.rowcount == 1
 
 
-async def _insert(connection: AsyncConnection, message: StoredMessage) -> StoredMessage:
+async def _insert(connection: AsyncConnection, message: StoredMessage, **asked: str | None) -> StoredMessage:
     row = msgspec.structs.asdict(message)
     del row["id"]
-    result = await connection.execute(_INSERT_MESSAGE, {**row, "updated_at": message.created_at})
+    result = await connection.execute(_INSERT_MESSAGE, {**row, "updated_at": message.created_at, **asked})
     return msgspec.structs.replace(message, id=result.lastrowid)
 
 
 async def _give_up(connection: AsyncConnection, answer: StoredMessage) -> StoredMessage:
     gave_up = {
         "status": MessageStatus.ERROR,
+        "finish_reason": GAVE_UP,
         "error_code": ErrorCode.INTERNAL.value,
-        "error_message": f"Gave up after {answer.epoch} attempts.",
+        "error_message": f"Gave up after {answer.attempts} attempts: no worker lived to end it.",
     }
     await connection.execute(_UPDATE_ANSWER, {"of_id": answer.id, "updated_at": present(), **gave_up, **_NO_LEASE})
     return msgspec.structs.replace(answer, **gave_up)

@@ -20,6 +20,18 @@ MAX_PAGE_BYTES = 512 * 1024
 
 MESSAGE_COLUMNS = [messages.c[field] for field in StoredMessage.__struct_fields__]
 
+_earlier = messages.alias("earlier")
+# How many unfinished answers of its conversation stand before a message.
+ANSWERS_BEFORE = (
+    select(func.count())
+    .where(
+        _earlier.c.conversation_id == messages.c.conversation_id,
+        _earlier.c.status.in_(UNFINISHED),
+        _earlier.c.id < messages.c.id,
+    )
+    .scalar_subquery()
+)
+
 
 def no_such_conversation(conversation_id: int) -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, f"There is no conversation {conversation_id}.")

@@ -78,6 +78,11 @@ messages = Table(
     Column("lease_until", BigInteger),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # Claims that came to nothing; an answer handed back in order is not counted. A higher epoch may have other reasons.
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    # What the request asked for, beside its text; the options as JSON.
+    Column("asked_model", String(200)),
+    Column("asked_options", Text),
     UniqueConstraint("conversation_id", "request_id", "role", name="uq_messages_conversation_id_request_id_role"),
     Index("ix_messages_conversation_id_id", "conversation_id", "id"),
     Index("ix_messages_request_id", "request_id"),

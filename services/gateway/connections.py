@@ -1,7 +1,7 @@
 """The open connections: one WebSocket each, all fed by one bus subscription.
 
 client ══ text ══▶ Connection._receive ─▶ Requests ─▶ bus
-client ◀═ text ══ Connection._send ◀─ SendQueue ◀┬─ Connections.deliver ◀─ reply.<gateway>.<connection>
+client ◀═ text ══ Connection._send ◀─ SendQueue ◀┬─ Answers ◀─ Connections.deliver ◀─ reply.<gateway>.<connection>
                                                  └─ Subscriptions ◀─ topics
 """
 
@@ -20,8 +20,11 @@ from libs.contract.frames import FrameId, Limits, SessionDraining, SessionReady
 from libs.contract.ids import LOCAL_USER, new_id
 from libs.runtime.serving import WEBSOCKET_PING_SECONDS
 from services.gateway import metrics
+from services.gateway.answers import Answers
 from services.gateway.pending import Pending, cancel
-from services.gateway.requests import Caller, Question, Requests, error_frame
+from services.gateway.places import Place, place_of, request_id_of
+from services.gateway.repairs import Repairs
+from services.gateway.requests import Caller, Order, Question, Requests, Resume, error_frame
 from services.gateway.send_queue import SendQueue
 from services.gateway.subscriptions import Following, Subscriptions
 from services.gateway.topics import Topics
@@ -34,16 +37,26 @@ MAX_QUESTIONS = 16
 MAX_WISHES = 256
 CLOSE_SECONDS = 2.0
 
+_ERROR = b'{"type":"error"'
+
 
 class Connections:
     """Every connection of this gateway, by id."""
 
     def __init__(
-        self, gateway_id: str, requests: Requests, topics: Topics, *, limits: Limits, send_queue_bytes: int
+        self,
+        gateway_id: str,
+        requests: Requests,
+        topics: Topics,
+        repairs: Repairs,
+        *,
+        limits: Limits,
+        send_queue_bytes: int,
     ) -> None:
         self.gateway_id = gateway_id
         self.requests = requests
         self.topics = topics
+        self.repairs = repairs
         self.limits = limits
         self.send_queue_bytes = send_queue_bytes
         self._open: dict[str, Connection] = {}
@@ -61,13 +74,13 @@ class Connections:
         finally:
             del self._open[connection.id]
 
-    def deliver(self, subject: str, frame: bytes) -> None:
-        """Hands a finished frame from the bus to the connection that the subject names."""
+    def deliver(self, subject: str, message: bytes) -> None:
+        """Hands finished frames from the bus to the connection that the subject names."""
         connection = self._open.get(subjects.last_token(subject))
         if connection is None:
             metrics.REPLIES_DROPPED.inc()
         else:
-            connection.put(frame)
+            connection.take(message)
 
     def count(self) -> int:
         return len(self._open)
@@ -80,6 +93,9 @@ class Connections:
 
     def subscriptions(self) -> int:
         return sum(connection.subscriptions.count() for connection in self._open.values())
+
+    def watched(self) -> int:
+        return sum(connection.answers.count() for connection in self._open.values())
 
     async def drain(self, seconds: float) -> None:
         """Sends every client away, spread over `seconds`, so that they do not all reconnect at the same moment."""
@@ -116,6 +132,7 @@ class Connection:
         self._caller = Caller(
             connection_id=self.id, user=LOCAL_USER, reply=subjects.reply(connections.gateway_id, self.id)
         )
+        self.answers = Answers(self._caller, connections.repairs, self.put)
         self.subscriptions = Subscriptions(
             connections.topics, self._caller.user, self.put, limit=connections.limits.subscriptions
         )
@@ -135,15 +152,28 @@ class Connection:
             await self.questions.cancel()
             await self.wishes.cancel()
             self.subscriptions.leave_all()
+            self.answers.leave()
             self.ended.set()
         for loop in (receiving, sending):
             if not loop.cancelled() and (error := loop.exception()) is not None:
                 raise error
 
-    def put(self, frame: bytes, *, newest_of: str | None = None) -> None:
+    def take(self, message: bytes) -> None:
+        """Finished frames from the bus. What follows a piece in one message belongs to it, and shares its fate."""
+        wanted = True
+        for frame in frames.separated(message):
+            place = place_of(frame)
+            if place is not None:
+                wanted = self.answers.take(place, frame)
+            elif frame.startswith(_ERROR) and (request_id := request_id_of(frame)) is not None:
+                self.answers.expect_nothing(request_id)
+            if wanted:
+                self.put(frame, place=place)
+
+    def put(self, frame: bytes, *, newest_of: str | None = None, place: Place | None = None) -> None:
         """Queues a finished frame; a client that leaves too much unread is sent away."""
         metrics.FRAMES_OUT.labels(frames.frame_type(frame)).inc()
-        self.queue.put(frame, newest_of=newest_of)
+        self.queue.put(frame, newest_of=newest_of, place=place)
         if self.queue.overflowed.is_set():
             self.close(CloseCode.TOO_SLOW)
 
@@ -159,14 +189,24 @@ class Connection:
             text = message.get("text")
             outcome = await self._requests.handle(self._caller, message["bytes"] if text is None else text)
             match outcome:
+                case Order():
+                    await self._store(outcome)
                 case Question():
                     self._ask(outcome)
+                case Resume():
+                    self._resume(outcome)
                 case Following():
                     self._follow(outcome)
                 case bytes():
                     self.put(outcome)
-                case None:
-                    pass
+
+    async def _store(self, order: Order) -> None:
+        # Before it is stored, because the answer may be faster than the acknowledgement.
+        self.answers.expect(order.request)
+        refusal = await self._requests.store(order)
+        if refusal is not None:
+            self.answers.expect_nothing(order.request.request_id)
+            self.put(refusal)
 
     def _ask(self, question: Question) -> None:
         async def answer() -> None:
@@ -174,6 +214,15 @@ class Connection:
 
         # A task, so that a slow answer does not hold up the frames behind it.
         self._start(self.questions, answer, question.request.frame_id)
+
+    def _resume(self, resume: Resume) -> None:
+        async def carry_out() -> None:
+            try:
+                await self.answers.resume(resume, self._requests.ask)
+            except RequestError as error:
+                self.put(error_frame(error, frame_id=resume.question.request.frame_id))
+
+        self._start(self.questions, carry_out, resume.question.request.frame_id)
 
     def _follow(self, following: Following) -> None:
         async def carry_out() -> None:

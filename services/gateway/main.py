@@ -28,6 +28,7 @@ from services.gateway.connections import Connections
 from services.gateway.contract import contract_routes
 from services.gateway.http_tasks import openapi, refuse_address, refuse_parameters, task_routes
 from services.gateway.rate_limits import RateLimits
+from services.gateway.repairs import Repairs
 from services.gateway.requests import Requests
 from services.gateway.settings import Settings
 from services.gateway.topics import Topics, opened_topics
@@ -71,10 +72,12 @@ async def gateway(settings: Settings, process: Process) -> None:
         rates = RateLimits(valkey, of="requests", requests_per_minute=rate, burst=settings.burst)
         # A page that comes back follows all it shows at once, so its burst is what a connection may follow.
         wish_rates = RateLimits(valkey, of="wishes", requests_per_minute=rate, burst=settings.subscriptions)
+        repairs = Repairs(bus)
         connections = Connections(
             gateway_id,
             Requests(bus, rates, wish_rates, max_frame_bytes=settings.max_frame_bytes),
             topics,
+            repairs,
             limits=Limits(
                 max_frame_bytes=settings.max_frame_bytes,
                 requests_per_minute=settings.requests_per_minute,
@@ -86,6 +89,7 @@ async def gateway(settings: Settings, process: Process) -> None:
         publish_metrics(connections, topics, bus)
         process.keep_running(bus.until_lost(), name="bus")
         process.keep_running(topics.run(), name="topics")
+        process.keep_running(repairs.run(), name="repairs")
         async with bus.listening(subjects.all_replies(gateway_id), connections.deliver):
             await serve(
                 create_app(process, connections, bus, rates),
@@ -101,6 +105,7 @@ def publish_metrics(connections: Connections, topics: Topics, bus: Bus) -> None:
     metrics.CONNECTIONS.set_function(connections.count)
     metrics.SEND_QUEUE_BYTES.set_function(connections.waiting_bytes)
     metrics.CLIENT_TASKS.set_function(connections.pending)
+    metrics.WATCHED.set_function(connections.watched)
     metrics.SUBSCRIPTIONS.set_function(connections.subscriptions)
     metrics.TOPICS.set_function(topics.count)
     metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)

@@ -12,4 +12,9 @@ FRAMES_OUT = Counter("gateway_frames_out", "Frames queued for clients", ["type"]
 ERRORS_OUT = Counter("gateway_errors_out", "Error frames made by this gateway", ["code"])
 CLOSED = Counter("gateway_connections_closed", "Connections that this gateway closed itself", ["code"])
 REPLIES_DROPPED = Counter("gateway_replies_dropped", "Replies for connections that were gone")
+WATCHED = Gauge(
+    "gateway_answers_watched", "Unfinished answers that connections wait for, each counted for each of them"
+)
+REPAIRS = Counter("gateway_repairs", "Questions for what may be missing of an answer, by reason", ["reason"])
+PIECES_DROPPED = Counter("gateway_pieces_dropped", "Pieces of answers not forwarded: seen before, or out of order")
 BUS_RECONNECTS = Gauge("gateway_bus_reconnects", "How often the connection to NATS came back")

@@ -2,6 +2,7 @@
 
 bytes ─▶ ClientFrame ─▶ route ─▶ data checked ─▶ rate limit ─┬─▶ Stored: stream, answers come by themselves
                                                             ├─▶ Asked: request, its answer is forwarded
+                                                            ├─▶ Continued: the same, for the connection's answers
                                                             └─▶ Followed: for the connection's subscriptions
 """
 
@@ -15,12 +16,14 @@ import structlog
 from libs.bus.connection import Bus
 from libs.bus.work_queue import store
 from libs.contract import frames
+from libs.contract.chat import ChatResume
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import NO_DATA, ClientFrame, ClientRequest, FrameId
 from libs.contract.ids import new_id
+from libs.contract.streams import WorkStream
 from services.gateway import metrics
 from services.gateway.rate_limits import RateLimits
-from services.gateway.routes import ROUTES, Asked, Followed, Stored
+from services.gateway.routes import ROUTES, Asked, Continued, Followed, Stored
 from services.gateway.subscriptions import Following
 
 log = structlog.get_logger(__name__)
@@ -50,6 +53,26 @@ class Question:
     request: ClientRequest
 
 
+@dataclass(frozen=True)
+class Order:
+    """A checked request that `Requests.store` puts into a stream."""
+
+    stream: WorkStream
+    subject: str
+    request: ClientRequest
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A checked `chat:resume`."""
+
+    asked: ChatResume
+    question: Question
+
+
+Outcome = bytes | Order | Question | Resume | Following
+
+
 class Requests:
     """Turns frames into bus messages. One for the whole gateway; keeps nothing about clients."""
 
@@ -60,8 +83,8 @@ class Requests:
         self._max_frame_bytes = max_frame_bytes
         self._sent = itertools.count()
 
-    async def handle(self, caller: Caller, text: str | bytes) -> bytes | Question | Following | None:
-        """An answer to send now, a question to `ask`, what to follow, or nothing: answers come by the reply subject."""
+    async def handle(self, caller: Caller, text: str | bytes) -> Outcome:
+        """An answer to send now, or what there is to do: to `store` an order, to `ask` a question, to follow."""
         frame_id: FrameId | None = None
         request_id: str | None = None
         try:
@@ -80,19 +103,38 @@ class Requests:
                     send = _checked(frame, route.decoder)
                     request_id = send.request_id or new_id()
                     await self._limits.spend(caller.user)
-                    await self._store(route, route.subject(send), _request(caller, frame, request_id))
-                    return None
+                    return Order(route.stream, route.subject(send), _request(caller, frame, request_id))
                 case Asked():
                     # Under the client's own request id where it names one, so that a grep finds the cancel too.
                     request_id = getattr(_checked(frame, route.decoder), "request_id", None) or new_id()
                     await self._limits.spend(caller.user)
                     return Question(route.subject, _request(caller, frame, request_id))
+                case Continued():
+                    asked = _checked(frame, route.decoder)
+                    request_id = asked.request_id or new_id()
+                    await self._limits.spend(caller.user)
+                    return Resume(asked, Question(route.subject, _request(caller, frame, request_id)))
                 case Followed():
                     wish = _checked(frame, route.decoder)
                     await self._wish_limits.spend(caller.user)
                     return Following(wish, frame_id)
         except RequestError as error:
             return error_frame(error, frame_id=frame_id, request_id=request_id)
+
+    async def store(self, order: Order) -> bytes | None:
+        """Returns when the order is accepted, and otherwise an error frame: then it may or may not be."""
+        # The id is one of this frame, not of the client's request: it makes the gateway's own retries harmless. A
+        # client that repeats its request (same requestId, any connection) must reach a worker, which finds the rows
+        # and lets it join; the stream would swallow it.
+        request = order.request
+        dedupe_id = f"{request.reply}.{next(self._sent)}"
+        with structlog.contextvars.bound_contextvars(request_id=request.request_id):
+            try:
+                await store(self._bus, order.stream, order.subject, msgspec.json.encode(request), dedupe_id=dedupe_id)
+            except RequestError as error:
+                return error_frame(error, frame_id=request.frame_id, request_id=request.request_id)
+            log.info("request stored", type=request.type, stream=order.stream.name)
+        return None
 
     async def ask(self, question: Question) -> bytes:
         """The answer to a question: the service's finished frame, or an error frame."""
@@ -126,15 +168,6 @@ class Requests:
             raise RequestError(
                 ErrorCode.INVALID_FRAME, f'A frame is a JSON object {{"type": …, "id": …, "data": {{…}}}}: {error}.'
             ) from error
-
-    async def _store(self, route: Stored, subject: str, request: ClientRequest) -> None:
-        # The id is one of this frame, not of the client's request: it makes the gateway's own retries harmless. A
-        # client that repeats its request (same requestId, any connection) must reach a worker, which finds the rows
-        # and lets it join; the stream would swallow it.
-        dedupe_id = f"{request.reply}.{next(self._sent)}"
-        with structlog.contextvars.bound_contextvars(request_id=request.request_id):
-            await store(self._bus, route.stream, subject, msgspec.json.encode(request), dedupe_id=dedupe_id)
-            log.info("request stored", type=request.type, stream=route.stream.name)
 
 
 def error_frame(error: RequestError, *, frame_id: FrameId | None = None, request_id: str | None = None) -> bytes:

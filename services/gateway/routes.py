@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.json import Decoder
 
 from libs.contract import chat, monitoring, streams, subjects, tasks
-from libs.contract.chat import ChatSend
+from libs.contract.chat import ChatResume, ChatSend
 from libs.contract.frames import Nothing
 from libs.contract.streams import WorkStream
 
@@ -30,13 +30,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Continued:
+    """A question for an answer to go on: what was missed comes on the connection's reply subject."""
+
+    decoder: Decoder[ChatResume]
+    subject: str
+
+
+@dataclass(frozen=True)
 class Followed:
     """A wish about what this connection follows; the gateway itself answers it."""
 
     decoder: Decoder[Any]
 
 
-ROUTES: dict[str, Stored | Asked | Followed] = {
+ROUTES: dict[str, Stored | Asked | Continued | Followed] = {
     "chat:send": Stored(
         Decoder(ChatSend),
         stream=streams.CHAT,
@@ -44,6 +52,7 @@ ROUTES: dict[str, Stored | Asked | Followed] = {
     ),
     "chat:history": Asked(Decoder(chat.ChatHistory), subjects.chat_query("history")),
     "chat:cancel": Asked(Decoder(chat.ChatCancel), subjects.chat_query("cancel")),
+    "chat:resume": Continued(Decoder(ChatResume), subjects.chat_query("resume")),
     "conversation:list": Asked(Decoder(chat.ConversationList), subjects.chat_query("conversation_list")),
     "conversation:create": Asked(Decoder(chat.ConversationCreate), subjects.chat_query("conversation_create")),
     "conversation:rename": Asked(Decoder(chat.ConversationRename), subjects.chat_query("conversation_rename")),

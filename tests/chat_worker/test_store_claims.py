@@ -28,14 +28,14 @@ async def recorded(store: Store, request_id: str, conversation_id: int | None = 
     return (await store.record(NewRequest(LOCAL_USER, request_id, conversation_id, "Olá"))).answer
 
 
-async def claim(store: Store, message_id: int, *, lease_ms: int = 60_000, max_epoch: int = 5) -> Claim:
-    return await store.claim(message_id, worker="w", lease_ms=lease_ms, max_epoch=max_epoch)
+async def claim(store: Store, message_id: int, *, lease_ms: int = 60_000, max_attempts: int = 5) -> Claim:
+    return await store.claim(message_id, worker="w", lease_ms=lease_ms, max_attempts=max_attempts)
 
 
 async def test_a_pending_answer_is_claimed_under_its_first_epoch(store: Store) -> None:
     """What claim returns is what stands in the database."""
     answer = await recorded(store, "r1")
-    expected = structs.replace(answer, status=MessageStatus.STREAMING, epoch=1)
+    expected = structs.replace(answer, status=MessageStatus.STREAMING, epoch=1, attempts=1)
     assert await claim(store, answer.id) == Claimed(expected)
     assert await store.answer(answer.id) == expected
 
@@ -65,15 +65,15 @@ async def test_a_lease_that_ran_out_lets_the_next_worker_begin_again(stores: tup
     answer = await recorded(stores[0], "r1")
     await claim(stores[0], answer.id)
     await stores[0].checkpoint([Checkpoint(answer.id, 1, "half an ans", "thought")], lease_ms=0)
-    expected = structs.replace(answer, status=MessageStatus.STREAMING, epoch=2)
+    expected = structs.replace(answer, status=MessageStatus.STREAMING, epoch=2, attempts=2)
     assert await until_free(stores[1], answer.id) == Claimed(expected)
     assert await stores[1].answer(answer.id) == expected
 
 
-async def until_free(store: Store, message_id: int) -> Claim:
+async def until_free(store: Store, message_id: int, *, max_attempts: int = 5) -> Claim:
     """Claims again until no lease is in the way, as a worker does."""
     async with asyncio.timeout(10):
-        while isinstance(result := await claim(store, message_id), RunningElsewhere):
+        while isinstance(result := await claim(store, message_id, max_attempts=max_attempts), RunningElsewhere):
             pass
         return result
 
@@ -166,19 +166,30 @@ async def test_an_answer_that_no_worker_could_finish_ends_as_an_error(store: Sto
     """A poisoned request stops after its attempts, and those behind it go on."""
     answer = await recorded(store, "r1")
     following = await recorded(store, "r2")
-    for _ in range(2):
-        assert isinstance(await claim(store, answer.id, max_epoch=2), Claimed)
-        await store.release(answer.id, (await store.answer(answer.id)).epoch)
-    given_up = await claim(store, answer.id, max_epoch=2)
+    assert isinstance(await claim(store, answer.id, max_attempts=2), Claimed)
+    for epoch in (1, 2):
+        await store.checkpoint([Checkpoint(answer.id, epoch, "")], lease_ms=0)
+        given_up = await until_free(store, answer.id, max_attempts=2)
     assert isinstance(given_up, Ended)
+    assert given_up.answer.given_up
     assert (given_up.answer.status, given_up.answer.error_code, given_up.answer.epoch) == (
         MessageStatus.ERROR,
         ErrorCode.INTERNAL,
         2,
     )
-    assert given_up.answer.error_message == "Gave up after 2 attempts."
+    assert given_up.answer.error_message == "Gave up after 2 attempts: no worker lived to end it."
     assert given_up.answer == await store.answer(answer.id)
     assert isinstance(await claim(store, following.id), Claimed)
+
+
+async def test_an_answer_that_is_handed_back_in_order_is_never_given_up(store: Store) -> None:
+    """Workers that are stopped one after the other have not died over it."""
+    answer = await recorded(store, "r1")
+    for epoch in range(1, 6):
+        claimed = await claim(store, answer.id, max_attempts=2)
+        assert isinstance(claimed, Claimed)
+        assert (claimed.answer.epoch, claimed.answer.attempts) == (epoch, 1)
+        await store.release(answer.id, epoch)
 
 
 async def test_an_ended_answer_is_not_claimed(store: Store) -> None:

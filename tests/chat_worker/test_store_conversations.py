@@ -84,7 +84,7 @@ async def test_deleting_takes_the_messages_along_and_names_the_unfinished_answer
     running, waiting, cancelled = [
         await store.record(NewRequest(OWNER, f"r{number}", created.id, "Olá")) for number in range(3)
     ]
-    await store.claim(running.answer.id, worker="w", lease_ms=60_000, max_epoch=5)
+    await store.claim(running.answer.id, worker="w", lease_ms=60_000, max_attempts=5)
     await store.cancel(OWNER, message_id=cancelled.answer.id)
     assert await store.delete_conversation(OWNER, created.id) == [running.answer.id, waiting.answer.id]
     for message in (running.user, running.answer, cancelled.answer):

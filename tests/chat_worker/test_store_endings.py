@@ -28,7 +28,7 @@ OUTCOME = Outcome(
 
 async def running(store: Store, request_id: str = "r1", *, lease_ms: int = 60_000) -> StoredMessage:
     answer = (await store.record(NewRequest(LOCAL_USER, request_id, None, "Olá"))).answer
-    claimed = await store.claim(answer.id, worker="w", lease_ms=lease_ms, max_epoch=5)
+    claimed = await store.claim(answer.id, worker="w", lease_ms=lease_ms, max_attempts=5)
     assert isinstance(claimed, Claimed)
     return claimed.answer
 
@@ -72,7 +72,7 @@ async def test_a_worker_that_lost_its_answer_cannot_end_it(stores: tuple[Store, 
     """The old epoch is fenced off, and leaves the conversation untouched."""
     answer = await running(stores[0])
     await stores[0].release(answer.id, 1)
-    await stores[1].claim(answer.id, worker="other", lease_ms=60_000, max_epoch=5)
+    await stores[1].claim(answer.id, worker="other", lease_ms=60_000, max_attempts=5)
     used = await last_used(stores[0])
     assert await stores[0].finish(answer.id, 1, OUTCOME) is None
     assert (await stores[0].answer(answer.id)).status == MessageStatus.STREAMING
@@ -154,7 +154,7 @@ async def test_of_a_cancel_and_a_claim_at_once_one_wins(stores: tuple[Store, Sto
     for i in range(10):
         answer = (await stores[0].record(NewRequest(LOCAL_USER, f"r{i}", None, "Olá"))).answer
         claimed, cancelled = await asyncio.gather(
-            stores[0].claim(answer.id, worker="w", lease_ms=60_000, max_epoch=5),
+            stores[0].claim(answer.id, worker="w", lease_ms=60_000, max_attempts=5),
             stores[1].cancel(LOCAL_USER, message_id=answer.id),
         )
         began = isinstance(claimed, Claimed)

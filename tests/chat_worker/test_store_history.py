@@ -31,7 +31,7 @@ async def chat(
     store: Store, request_id: str, content: str, reply: str, status: MessageStatus = MessageStatus.COMPLETE
 ) -> Recorded:
     recorded = await ask(store, request_id, content)
-    await store.claim(recorded.answer.id, worker="w", lease_ms=60_000, max_epoch=5)
+    await store.claim(recorded.answer.id, worker="w", lease_ms=60_000, max_attempts=5)
     await store.finish(recorded.answer.id, 1, Outcome(status=status, content=reply))
     return recorded
 
@@ -57,7 +57,7 @@ async def test_an_answer_in_progress_is_told_apart(store: Store) -> None:
     """It has no text to show yet; another tab needs its id to join it."""
     recorded = await ask(store, "r1")
     waiting = await ask(store, "r2", "e depois?")
-    await store.claim(recorded.answer.id, worker="w", lease_ms=60_000, max_epoch=5)
+    await store.claim(recorded.answer.id, worker="w", lease_ms=60_000, max_attempts=5)
     page = await store.history(LOCAL_USER, 1, limit=50)
     assert [message.id for message in page.messages] == [recorded.user.id, waiting.user.id]
     assert page.answering == await store.answer(recorded.answer.id)
@@ -107,7 +107,7 @@ async def test_a_page_holds_at_least_one_message(store: Store) -> None:
     await ask(store, "r0", "before")
     long = await ask(store, "r1", "x")
     await store.cancel(LOCAL_USER, request_id="r0")
-    await store.claim(long.answer.id, worker="w", lease_ms=60_000, max_epoch=5)
+    await store.claim(long.answer.id, worker="w", lease_ms=60_000, max_attempts=5)
     outcome = Outcome(status=MessageStatus.COMPLETE, content="x", reasoning="r" * MAX_PAGE_BYTES)
     await store.finish(long.answer.id, 1, outcome)
     page = await store.history(LOCAL_USER, 1, limit=50)

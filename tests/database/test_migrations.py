@@ -17,7 +17,7 @@ from libs.database.migrations import MigrationFailed, Upgrade, newest, upgrade
 from services.chat_worker import tables
 from tests.databases import CHAT_MIGRATIONS, TASK_MIGRATIONS
 
-NEWEST = "0001"
+NEWEST = "0002"
 ROOT = Path(__file__).parents[2]
 
 
@@ -117,7 +117,11 @@ async def test_rebuilding_an_sqlite_table_deletes_nothing_that_refers_to_it(tmp_
     """SQLite changes a table by dropping the old one; with foreign keys on, that would take the messages along."""
     url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
     await upgrade(url, CHAT_MIGRATIONS)
-    row = "INSERT INTO messages VALUES (1,1,'r','user','complete','x'" + ",NULL" * 9 + ",0,NULL,NULL,'2026','2026')"
+    row = (
+        "INSERT INTO messages VALUES (1,1,'r','user','complete','x'"
+        + ",NULL" * 9
+        + ",0,NULL,NULL,'2026','2026',0,NULL,NULL)"
+    )
     await asked(url, lambda connection: connection.execute(text(row)).rowcount)
     await asked(url, lambda connection: connection.execute(text("DELETE FROM alembic_version")).rowcount)
     rebuild = (

@@ -40,12 +40,12 @@ def test_it_makes_what_is_missing_says_so_and_can_be_repeated(nats: Server, data
     first = provisioned(nats.url, database_url)
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [
-        "chat_worker schema: from nothing to revision 0001",
-        "streams: CHAT, MONITORING as the contract says",
+        "chat_worker schema: from nothing to revision 0002",
+        "streams: CHAT, CHAT_DEAD_LETTERS, MONITORING as the contract says",
     ]
     again = provisioned(nats.url, database_url)
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.splitlines()[0] == "chat_worker schema: at revision 0001 already"
+    assert again.stdout.splitlines()[0] == "chat_worker schema: at revision 0002 already"
 
 
 async def test_two_processes_at_once_both_succeed(nats: Server, database_url: str) -> None:
@@ -53,8 +53,8 @@ async def test_two_processes_at_once_both_succeed(nats: Server, database_url: st
     both = await asyncio.gather(*(asyncio.to_thread(provisioned, nats.url, database_url) for _ in range(2)))
     assert [(one.returncode, one.stderr) for one in both] == [(0, "")] * 2
     assert sorted(one.stdout.splitlines()[0] for one in both) == [
-        "chat_worker schema: at revision 0001 already",
-        "chat_worker schema: from nothing to revision 0001",
+        "chat_worker schema: at revision 0002 already",
+        "chat_worker schema: from nothing to revision 0002",
     ]
 
 

@@ -54,5 +54,5 @@ def fragile(scripted_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("fragile")
     # A grace period shorter than the answer that runs in it.
     env = {"CHAT_WORKER_GRACE_SECONDS": "0.3"}
-    with running_stack(folder, lm_studio_url=scripted_url, workers=2, env=env) as running:
+    with running_stack(folder, lm_studio_url=scripted_url, gateways=2, workers=2, env=env) as running:
         yield running

@@ -1,0 +1,285 @@
+"""The answers that a connection watches: what it missed is brought, what it must not see is not shown."""
+
+import asyncio
+from datetime import UTC, datetime
+from time import perf_counter
+
+import msgspec
+import pytest
+
+from libs.bus.connection import Bus
+from libs.client.connection import Answer, Client, ClientError, Frame
+from libs.contract import frames
+from libs.contract.chat import ChatMessage, ChatResume, ChatResumed, MessageStatus, Role
+from tests.brokers import Server
+from tests.clients import open_client, open_socket
+from tests.gateway.played import task_state
+from tests.gateway.played_answers import MESSAGE_ID, PlayedAnswer, accepted, end, piece, played_answer
+from tests.processes import ServiceProcess
+from tests.waiting import until, until_answer
+
+CLOSING = frames.encode("error", {"code": "internal", "message": "x", "retryable": True, "requestId": "r-1"})
+
+STORED = ChatMessage(
+    id=MESSAGE_ID,
+    role=Role.ASSISTANT,
+    content="",
+    timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    conversation_id=1,
+    request_id="r-1",
+    status=MessageStatus.COMPLETE,
+)
+
+
+async def shown(client: Client, count: int) -> list[Frame]:
+    """The data of the next frames."""
+    return [(await asyncio.wait_for(client.pushed.get(), 10))["data"] for _ in range(count)]
+
+
+async def nothing_more(client: Client) -> None:
+    """All that was on its way has arrived, and none of it was shown."""
+    await client.ask("ping")
+    assert client.pushed.empty()
+
+
+def places(told: list[Frame]) -> list[tuple[int, int, int]]:
+    return [(data["epoch"], data["fromSeq"] if "fromSeq" in data else data["seq"], data["seq"]) for data in told]
+
+
+async def test_a_hole_is_filled_without_the_client_asking(bus: Bus, client: Client) -> None:
+    """One question, with the last position; the client sees every piece once and in order."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        await answer.say(piece(1))
+        await answer.say(piece(2))
+        answer.answering.clear()
+        for seq in (4, 5, 6):
+            await answer.say(piece(seq))
+        await until(lambda: answer.asked)
+        answer.missing = [piece(6, first=3)]
+        answer.answering.set()
+        assert places(await shown(client, 3)) == [(1, 1, 1), (1, 2, 2), (1, 3, 6)]
+        await answer.say(piece(7))
+        await answer.say(end(8), CLOSING)
+        assert places(await shown(client, 1)) == [(1, 7, 7)]
+        assert [data.get("done") or data["code"] for data in await shown(client, 2)] == [True, "internal"]
+        assert answer.asked == [("repair", ChatResume(message_id=MESSAGE_ID, epoch=1, seq=2))]
+
+
+async def test_an_end_that_does_not_fit_takes_what_follows_it_along(bus: Bus, client: Client) -> None:
+    """`done` and the frames after it are shown together, or not at all."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        await answer.say(piece(1))
+        answer.missing = [piece(2), end(3), CLOSING]
+        await answer.say(end(3), CLOSING)
+        told = await shown(client, 4)
+        assert places(told[:3]) == [(1, 1, 1), (1, 2, 2), (1, 3, 3)]
+        assert told[3]["code"] == "internal"
+        await answer.say(end(3), CLOSING)
+        await nothing_more(client)
+
+
+async def test_a_worker_that_has_lost_the_answer_is_not_heard(bus: Bus, client: Client) -> None:
+    """Neither while its successor runs nor after the end; only who begins anew under the last epoch is."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        await answer.say(piece(1))
+        await answer.say(piece(1, "", epoch=2, reset=True))
+        await answer.say(piece(2))
+        await answer.say(piece(9, epoch=1, reset=True))
+        await answer.say(piece(2, epoch=2))
+        await answer.say(end(3, epoch=2))
+        assert places(await shown(client, 4)) == [(1, 1, 1), (2, 1, 1), (2, 2, 2), (2, 3, 3)]
+        for late in (piece(3), piece(4, epoch=2), piece(5, reset=True), end(6), end(4, epoch=2)):
+            await answer.say(late)
+        await nothing_more(client)
+        await answer.say(piece(1, "again", epoch=2, reset=True), end(2, epoch=2))
+        assert places(await shown(client, 2)) == [(2, 1, 1), (2, 2, 2)]
+        assert answer.asked == []
+
+
+async def test_a_reset_that_was_lost_is_asked_for(bus: Bus, client: Client) -> None:
+    """A frame of a higher epoch in its middle tells that somebody began anew."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        await answer.say(piece(1))
+        answer.missing = [piece(2, epoch=2, reset=True)]
+        await answer.say(piece(2, epoch=2))
+        assert places(await shown(client, 2)) == [(1, 1, 1), (2, 2, 2)]
+        assert answer.asked == [("repair", ChatResume(message_id=MESSAGE_ID, epoch=1, seq=1))]
+
+
+async def test_silence_is_asked_about_and_nothing_is_shown_twice(bus: Bus, client: Client) -> None:
+    """After three seconds; a worker that has nothing new says only that it runs."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        await answer.say(piece(1))
+        heard = perf_counter()
+        await until(lambda: len(answer.asked) == 2)
+        assert 5.5 < perf_counter() - heard < 9
+        assert answer.asked == [("repair", ChatResume(message_id=MESSAGE_ID, epoch=1, seq=1))] * 2
+        await shown(client, 1)
+        await nothing_more(client)
+
+
+async def test_an_answer_that_nobody_runs_is_asked_for_until_somebody_does(bus: Bus, client: Client) -> None:
+    """Soon, but not too often."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        await answer.say(piece(1))
+        answer.running = False
+        await until(lambda: answer.asked)
+        asked = perf_counter()
+        await until(lambda: len(answer.asked) == 4)
+        assert 2.5 < perf_counter() - asked < 6
+        answer.running, answer.missing = True, [piece(5, epoch=2, reset=True)]
+        assert places(await shown(client, 2)) == [(1, 1, 1), (2, 5, 5)]
+
+
+async def test_an_accepted_request_is_asked_for_although_nothing_was_ever_heard(bus: Bus, client: Client) -> None:
+    """By its request id."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        answer.missing = [piece(4, reset=True)]
+        assert places(await shown(client, 1)) == [(1, 4, 4)]
+        assert answer.asked == [("repair", ChatResume(request_id="r-1"))]
+        answer.missing = []
+        await answer.say(end(5))
+        await shown(client, 1)
+
+
+async def test_when_nats_was_away_everything_is_asked_for_at_once(
+    bus: Bus, client: Client, nats: Server, gateway: ServiceProcess
+) -> None:
+    """What was said meanwhile is lost to the gateway."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        await answer.say(piece(1))
+        await shown(client, 1)
+        nats.kill()
+        nats.start()
+        await until_answer(lambda: asyncio.to_thread(gateway.is_ready))
+        answer.missing = [piece(3, first=2)]
+        assert places(await shown(client, 1)) == [(1, 2, 3)]
+        assert await asyncio.to_thread(gateway.metric, "gateway_repairs_total") >= 1
+
+
+async def test_a_refused_request_is_not_waited_for(bus: Bus, client: Client, gateway: ServiceProcess) -> None:
+    """The error frame that names it is the last word."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        assert await asyncio.to_thread(gateway.metric, "gateway_answers_watched") == 1
+        await answer.say(CLOSING)
+        await shown(client, 1)
+        assert await asyncio.to_thread(gateway.metric, "gateway_answers_watched") == 0
+
+
+async def test_resuming_goes_on_at_the_clients_own_position(bus: Bus, client: Client, gateway: ServiceProcess) -> None:
+    """Pieces that it has are not shown; those behind it are, also when they come first."""
+    resumed = ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING)
+    async with played_answer(bus) as answer:
+        answer.answering.clear()
+        await client.send({"type": "chat:resume", "id": "b", "data": {"messageId": 8, "epoch": 1, "seq": 5}})
+        await until(lambda: answer.asked)
+        answer.missing = [frames.encode("chat:resumed", resumed, frame_id="b"), piece(9, first=6)]
+        await answer.say(piece(5))
+        await answer.say(piece(9))
+        answer.answering.set()
+        first = await asyncio.wait_for(client.pushed.get(), 5)
+        assert (first["type"], first["id"]) == ("chat:resumed", "b")
+        assert places(await shown(client, 1)) == [(1, 6, 9)]
+        await answer.say(end(10))
+        assert places(await shown(client, 1)) == [(1, 10, 10)]
+        assert [name for name, _ in answer.asked] == ["resume"]
+    assert await asyncio.to_thread(gateway.metric, "gateway_answers_watched") == 0
+
+
+async def test_a_resume_that_is_refused_leaves_nothing_behind(
+    bus: Bus, client: Client, gateway: ServiceProcess
+) -> None:
+    """`not_found`, under the request's id."""
+    async with played_answer(bus) as answer:
+        answer.running = None
+        with pytest.raises(ClientError) as caught:
+            await client.ask("chat:resume", {"messageId": 8})
+    assert caught.value.code == "not_found"
+    assert await asyncio.to_thread(gateway.metric, "gateway_answers_watched") == 0
+
+
+async def test_a_connection_that_leaves_in_the_middle_is_not_asked_for(
+    bus: Bus, client: Client, gateway: ServiceProcess
+) -> None:
+    """Also while a question is under way."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        answer.answering.clear()
+        await answer.say(piece(2))
+        await until(lambda: answer.asked)
+        await client.close()
+        await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_answers_watched") == 0), seconds=5)
+        answer.answering.set()
+        await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_connections") == 0), seconds=5)
+    assert len(answer.asked) == 1
+
+
+async def test_two_requests_for_one_answer_on_one_connection_are_both_told_all(bus: Bus, client: Client) -> None:
+    """Each under its own `id`."""
+    async with played_answer(bus) as answer:
+        await accepted(bus, client, answer)
+        other = PlayedAnswer(bus)
+        other.reply, other.frame_id = answer.reply, "b"
+        await answer.say(piece(1))
+        await other.say(piece(1, reset=True))
+        for one in (answer, other):
+            await one.say(piece(2))
+        for one in (other, answer):
+            await one.say(end(3))
+        told = [await asyncio.wait_for(client.pushed.get(), 5) for _ in range(6)]
+        for name in ("a", "b"):
+            assert [frame["data"]["seq"] for frame in told if frame["id"] == name] == [1, 2, 3]
+
+
+async def test_a_client_that_reads_slowly_gets_all_the_text_in_fewer_pieces(bus: Bus, gateway: ServiceProcess) -> None:
+    """And is sent away only when too much waits; then it goes on where it was, on another connection."""
+    filling = frames.encode("task:update", task_state(1, 1, "x" * 50_000))
+    async with played_answer(bus) as answer, open_socket(gateway.ws, max_queue=1) as slow:
+        await slow.recv()
+        await slow.send('{"type":"chat:resume","data":{"messageId":8}}')
+        await until(lambda: answer.asked)
+        slow.transport.pause_reading()
+        # The kernel takes some megabytes before anything waits in the gateway.
+        while not await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes"):
+            for _ in range(8):
+                await bus.publish(answer.reply, filling)
+        for seq in range(1, 5001):
+            await answer.say(piece(seq))
+            if seq % 500 == 0:
+                await bus.ping()
+        await until_answer(lambda: asyncio.to_thread(lambda: all_taken(gateway)))
+        assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") < 600_000
+        slow.transport.resume_reading()
+        seen, pieces = Answer(), 0
+        while seen.seq < 5000:
+            frame = msgspec.json.decode(await asyncio.wait_for(slow.recv(), 10))
+            if frame["type"] == "chat:streaming":
+                seen.take(frame)
+                pieces += 1
+        assert seen.text == piece(5000, first=1).chunk
+        assert pieces < 200
+        slow.transport.pause_reading()
+        while not await asyncio.to_thread(gateway.metric, "gateway_connections_closed_total"):
+            for _ in range(20):
+                await bus.publish(answer.reply, filling)
+        slow.transport.abort()
+        async with open_client(gateway.ws) as back:
+            answer.missing = [piece(6000, first=5001), end(6001), frames.encode("chat:message", STORED, frame_id="1")]
+            told = [frame async for frame in back.resume(8, seen.epoch, seen.seq, text=seen.text, timeout=5)]
+            for frame in told:
+                seen.take(frame)
+    assert seen.text == piece(6000, first=1).chunk
+
+
+def all_taken(gateway: ServiceProcess) -> bool:
+    """Every piece that was said has been given to the connection."""
+    return gateway.metric('gateway_frames_out_total{type="chat:streaming"}') >= 5000
