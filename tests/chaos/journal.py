@@ -98,10 +98,19 @@ class Journal:
     def took(self, name: str, seconds: float) -> None:
         self.durations[name].append(seconds)
 
-    def hit(self, since: float, until: float, *, kinds: Collection[str] = (), targets: Collection[str] = ()) -> bool:
-        """Whether any fault of these kinds, or against these targets, was in force in this time."""
+    def hit(
+        self,
+        since: float,
+        until: float,
+        *,
+        kinds: Collection[str] = (),
+        targets: Collection[str] = (),
+        but: Fault | None = None,
+    ) -> bool:
+        """Whether any fault of these kinds, or against these targets, was in force in this time; `but` aside."""
         return any(
             (fault.kind in kinds or fault.target in targets)
+            and fault is not but
             and fault.at <= until
             and (fault.ended_at is None or fault.ended_at >= since)
             for fault in self.faults

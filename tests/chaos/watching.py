@@ -96,7 +96,8 @@ async def stay_half_open(room: Room, world: World, gateway: str) -> None:
                 while True:
                     await wire.frame(3)
         except Gone:
-            room.journal.count("half-open connections that were let go")
+            hit = room.journal.hit(began, room.journal.now(), targets={gateway})
+            room.journal.count(f"half-open connections {'ended by a fault' if hit else 'let go by their gateway'}")
         except TimeoutError:
             if not room.journal.hit(began, room.journal.now(), targets={gateway}):
                 text = f"{gateway} still holds a connection that was dead for {HALF_OPEN_SECONDS:g} s"
