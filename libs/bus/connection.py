@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -19,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
+from libs.bus.addresses import without_password
 from libs.contract.errors import ErrorCode, RequestError
 
 log = structlog.get_logger(__name__)
@@ -68,6 +68,8 @@ class Bus:
         self.reconnects = 0
         self.losses = 0
         """How often messages to this process may have been lost: NATS was away, or subscriptions were not read."""
+        self.interruptions = 0
+        """How often the connection broke. If not since a `publish`, what `ping` says is true of that message."""
         self._leaving = False
         self._lost = asyncio.Event()
 
@@ -217,6 +219,8 @@ class Bus:
             log.warning("bus error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
+        # nats-py calls this before it connects again.
+        self.interruptions += 1
         if not self._leaving:
             log.warning("NATS is away; reconnecting")
 
@@ -290,13 +294,3 @@ async def connect(url: str, *, name: str, startup_seconds: float = 10) -> AsyncI
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3):
                 await client.close()
-
-
-def without_password(url: str) -> str:
-    """The address as it may be shown to people and written to logs."""
-    shown = []
-    for one in url.split(","):
-        parts = urlsplit(one)
-        host = parts.hostname or ""
-        shown.append(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl())
-    return ",".join(shown)

@@ -7,17 +7,20 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 Frame = dict[str, Any]
+Check = Callable[[str | bytes], None]
 
 # Far above what one test or trial lets pile up; a client that forgets to read should notice.
 MAX_UNREAD_FRAMES = 50_000
 MAX_FRAME_BYTES = 8 * 1024**2
+# What had arrived before the connection was closed is read to its end.
+READ_OUT_SECONDS = 1.0
 
 
 class ClientError(Exception):
@@ -64,12 +67,13 @@ class Answer:
 class Client:
     """An open connection. Made by `open_client`."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, check: Check | None = None) -> None:
         self.ready: Frame = {}
         """The data of the server's first frame, `session:ready`."""
         self.pushed: asyncio.Queue[Frame] = asyncio.Queue(MAX_UNREAD_FRAMES)
         """Frames that answer no request of this client."""
         self._socket = socket
+        self._check = check
         self._ids = itertools.count(1)
         self._waiting: dict[str, asyncio.Queue[Frame]] = {}
 
@@ -111,22 +115,33 @@ class Client:
             del self._waiting[frame_id]
 
     async def _read(self) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            async for text in self._socket:
-                frame = json.loads(text)
-                self._waiting.get(frame.get("id", ""), self.pushed).put_nowait(frame)
+        try:
+            with contextlib.suppress(ConnectionClosed):
+                async for text in self._socket:
+                    if self._check is not None:
+                        self._check(text)
+                    frame = json.loads(text)
+                    self._waiting.get(frame.get("id", ""), self.pushed).put_nowait(frame)
+        finally:
+            self._tell_everybody_that_it_is_closed()
+
+    def _tell_everybody_that_it_is_closed(self) -> None:
         closed = {"type": "closed", "data": {"code": self._socket.close_code, "message": "The connection was closed."}}
         for queue in (*self._waiting.values(), self.pushed):
             queue.put_nowait(closed)
 
 
 @contextlib.asynccontextmanager
-async def open_client(url: str, *, timeout: float = 10) -> AsyncIterator[Client]:
-    """Connects, and has seen `session:ready` when the block begins. Raises `OSError` or `ClientError`."""
+async def open_client(url: str, *, check: Check | None = None, timeout: float = 10) -> AsyncIterator[Client]:
+    """Connects, and has seen `session:ready` when the block begins. Raises `OSError` or `ClientError`.
+
+    `check` is given every frame that arrives, also one that nobody asks for. When it raises, nothing more is read, who
+    waits gets a `ClientError`, and the block ends with what it raised.
+    """
     async with connect(
         url, open_timeout=timeout, ping_interval=None, max_size=MAX_FRAME_BYTES, compression=None, proxy=None
     ) as socket:
-        client = Client(socket)
+        client = Client(socket, check)
         reading = asyncio.create_task(client._read(), name=f"read {url}")  # noqa: SLF001 (the two belong together)
         try:
             ready = await _next(client.pushed, timeout)
@@ -134,8 +149,11 @@ async def open_client(url: str, *, timeout: float = 10) -> AsyncIterator[Client]
             yield client
         finally:
             await client.close()
+            await asyncio.wait({reading}, timeout=READ_OUT_SECONDS)
             reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            (failure,) = await asyncio.gather(reading, return_exceptions=True)
+            if isinstance(failure, Exception):
+                raise failure
 
 
 async def _next(answers: asyncio.Queue[Frame], timeout: float) -> Frame:

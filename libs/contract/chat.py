@@ -1,16 +1,19 @@
 """Chat: what clients ask, what they are told, and how workers speak about a running answer."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from libs.contract.errors import ErrorCode
 from libs.contract.frames import FrameId
 from libs.contract.ids import RequestId, RowId
+from libs.contract.moments import Moment
 
 
 class Role(StrEnum):
+    """Who says a message."""
+
     USER = "user"
     ASSISTANT = "assistant"
     SYSTEM = "system"
@@ -113,7 +116,7 @@ class Usage(Struct, frozen=True, rename="camel"):
 class AnswerError(Struct, frozen=True, rename="camel"):
     """Why an answer did not become complete."""
 
-    code: str
+    code: ErrorCode
     message: str
 
 
@@ -123,7 +126,7 @@ class ChatMessage(Struct, frozen=True, rename="camel", omit_defaults=True):
     id: int
     role: Role
     content: str
-    timestamp: datetime
+    timestamp: Moment
     conversation_id: int
     request_id: str
     status: MessageStatus
@@ -141,14 +144,14 @@ class Answering(Struct, frozen=True, rename="camel"):
     status: MessageStatus
 
 
-class ChatHistoryFrame(Struct, frozen=True, rename="camel"):
+class ChatHistoryFrame(Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole `chat:history` frame, not its data: old clients need `data` to be the bare list, oldest first.
 
     `has_more`: older messages exist; ask again with `before` set to the first id of this page.
     """
 
     type: Literal["chat:history"]
-    id: FrameId | UnsetType
+    id: FrameId | UnsetType = UNSET
     data: list[ChatMessage]
     conversation_id: int | None
     has_more: bool
@@ -203,8 +206,8 @@ class Conversation(Struct, frozen=True, rename="camel"):
 
     id: int
     title: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class Conversations(Struct, frozen=True, rename="camel"):

@@ -8,7 +8,9 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Why a request failed. Adding one means adding it to `RETRYABLE` or not, and to the edge's maps."""
+    """Why a request failed. The list is closed."""
+
+    # A new one belongs into `RETRYABLE` or not, into `MEANINGS`, and into the edges' maps.
 
     INVALID_FRAME = "invalid_frame"
     UNKNOWN_TYPE = "unknown_type"
@@ -43,6 +45,27 @@ RETRYABLE = frozenset(
         ErrorCode.INTERNAL,
     }
 )
+
+
+# For clients, as published; total, and a test sees to it.
+MEANINGS = {
+    ErrorCode.INVALID_FRAME: "Not JSON, not an object, or not what this type of frame holds; the message says where.",
+    ErrorCode.UNKNOWN_TYPE: "This server knows no such type of frame.",
+    ErrorCode.TOO_LARGE: "The frame, or what it would make, is over the limit that the message names.",
+    ErrorCode.UNAUTHENTICATED: "Reserved for accounts.",
+    ErrorCode.FORBIDDEN: "Reserved for accounts.",
+    ErrorCode.NOT_FOUND: "There is no such thing, or it is not yours.",
+    ErrorCode.CONFLICT: "It does not fit what is there now: read it again, then decide.",
+    ErrorCode.RATE_LIMITED: "Too many requests; wait `retryAfterMs`.",
+    ErrorCode.BUSY: "As much as is allowed is under way or followed already.",
+    ErrorCode.MODEL_NOT_FOUND: "The model server has no such model; the message names some that it has.",
+    ErrorCode.MODEL_UNAVAILABLE: "The model server does not answer, has nothing loaded, or went silent.",
+    ErrorCode.MODEL_ERROR: "The model server refused, or answered nothing.",
+    ErrorCode.CONTEXT_OVERFLOW: "The message does not fit into the context of the loaded model.",
+    ErrorCode.BUS_UNAVAILABLE: "The bus is away; nothing was accepted.",
+    ErrorCode.SERVICE_UNAVAILABLE: "No service answers, or what it needs is away.",
+    ErrorCode.INTERNAL: "A defect here; the log has it under the `requestId`.",
+}
 
 
 class RequestError(Exception):

@@ -56,7 +56,7 @@ class SessionDraining(Struct, frozen=True, rename="camel"):
 class ErrorData(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`error`: what went wrong and what to do. Never a stack trace."""
 
-    code: str
+    code: ErrorCode
     message: str
     retryable: bool
     retry_after_ms: int | None = None
@@ -124,7 +124,7 @@ def checked(frame: bytes) -> bytes:
     if frame_type(frame) != "error":
         return frame
     error = _errors.decode(frame).data
-    raise RequestError(ErrorCode(error.code), error.message, retry_after_ms=error.retry_after_ms)
+    raise RequestError(error.code, error.message, retry_after_ms=error.retry_after_ms)
 
 
 def data_of(frame: bytes) -> bytes:

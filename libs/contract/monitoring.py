@@ -4,11 +4,12 @@ Percentages are 0 to 100, sizes bytes, rates bytes per second, all over the time
 cannot tell is null, never 0.
 """
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
+
+from libs.contract.moments import Moment
 
 HostName = Annotated[str, Meta(min_length=1, max_length=255)]
 IntervalSeconds = Annotated[int, Meta(ge=1, le=60)]
@@ -163,7 +164,7 @@ class Metrics(Struct, frozen=True, rename="camel"):
     """`metrics`: one sample of one host. It promises the next one within `interval_seconds`."""
 
     host: str
-    timestamp: datetime
+    timestamp: Moment
     interval_seconds: int
     cpu: Cpu
     memory: Memory
@@ -180,7 +181,7 @@ class SamplePromise(Struct, frozen=True, rename="camel"):
     """What has to be read of a sample to tell when its host is late."""
 
     host: str
-    timestamp: datetime
+    timestamp: Moment
     interval_seconds: int
 
 
@@ -233,7 +234,7 @@ class HostState(Struct, frozen=True, rename="camel"):
 
     host: str
     status: HostStatus
-    last_sample_at: datetime
+    last_sample_at: Moment
     interval_seconds: int
 
 
@@ -256,7 +257,7 @@ class Hosts(Struct, frozen=True, rename="camel"):
 class HistoryPoint(Struct, frozen=True, rename="camel"):
     """What is kept of one sample. The lists have one entry for each GPU."""
 
-    timestamp: datetime
+    timestamp: Moment
     cpu_usage: float | None
     cpu_temperature: float | None
     memory_used: int

@@ -3,13 +3,13 @@
 A task may have subtasks; whatever changes in either is one change of the task, and raises its `revision` by one.
 """
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from libs.contract.ids import RequestId, RowId
+from libs.contract.moments import Moment
 
 
 class TaskStatus(StrEnum):
@@ -31,6 +31,8 @@ class TaskStatus(StrEnum):
 
 
 class TaskPriority(StrEnum):
+    """How soon a task should be done; the service itself makes no difference."""
+
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
@@ -106,6 +108,13 @@ class TaskUnsubscribe(Struct, frozen=True, rename="camel"):
     task_id: RowId
 
 
+class TaskChanges(Struct, frozen=True, rename="camel"):
+    """Asked by a gateway on the bus (`task.v1.command.changes`): the updates that follow this revision."""
+
+    task_id: RowId
+    after_revision: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
 class TaskList(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`task:list`: newest first; `before` is the `cursor` of the page before.
 
@@ -157,9 +166,9 @@ class Task(Struct, frozen=True, rename="camel"):
     status: TaskStatus
     priority: TaskPriority
     progress: int
-    created_at: datetime
-    updated_at: datetime
-    completed_at: datetime | None
+    created_at: Moment
+    updated_at: Moment
+    completed_at: Moment | None
 
 
 class Subtask(Struct, frozen=True, rename="camel"):
@@ -169,9 +178,9 @@ class Subtask(Struct, frozen=True, rename="camel"):
     title: str
     description: str
     status: SubtaskStatus
-    created_at: datetime
-    updated_at: datetime
-    completed_at: datetime | None
+    created_at: Moment
+    updated_at: Moment
+    completed_at: Moment | None
 
 
 class TaskState(Struct, frozen=True, rename="camel"):
@@ -184,8 +193,19 @@ class TaskState(Struct, frozen=True, rename="camel"):
 
     task: Task
     subtasks: list[Subtask]
-    timestamp: datetime
+    timestamp: Moment
     revision: int
+
+
+class MissedChanges(Struct, frozen=True, rename="camel"):
+    """The answer to `TaskChanges`: finished `task:update` frames, oldest first, without a gap.
+
+    They are 100 and 512 KiB at most: ask for the rest after the last of them. `complete` is false when the next one is
+    no longer kept (they are for an hour, and the last 100 of a task): then get the task as it stands.
+    """
+
+    frames: list[Raw]
+    complete: bool
 
 
 class StateRevision(Struct, frozen=True):

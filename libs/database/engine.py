@@ -4,20 +4,18 @@ What is promised on both: a committed transaction is on disk, foreign keys hold,
 UTC, nothing waits longer than 5 s for a lock, and the row count of an UPDATE is the number of rows it matched.
 """
 
-import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import aiosqlite
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from libs.database import sqlite
 
 SQLITE = "sqlite+aiosqlite"
 MYSQL = "mysql+asyncmy"
@@ -26,6 +24,9 @@ LOCK_WAIT_SECONDS = 5
 CONNECT_SECONDS = 5
 # Below the servers' default wait_timeout of 8 h and the 1 h after which many proxies forget an idle connection.
 RECYCLE_SECONDS = 1800
+
+# Transactions end where they began, in `async with`; a ROLLBACK at every return to the pool would be one trip more.
+NO_RESET = None
 
 # An execution option: this transaction will not write, so on SQLite it need not wait for the one that does.
 READ_ONLY = "read_only"
@@ -80,13 +81,14 @@ def _open_sqlite(url: URL, *, check_foreign_keys: bool) -> AsyncEngine:
         # Writers take turns anyway; each connection is a thread.
         pool_size=4,
         max_overflow=0,
+        pool_reset_on_return=NO_RESET,
         # Message texts are parameters; they belong in no log.
         hide_parameters=True,
         connect_args={
             "timeout": LOCK_WAIT_SECONDS,
             # sqlite3 itself starts no transaction; `_begin_sqlite` does.
             "isolation_level": None,
-            "async_creator_fn": _connect_sqlite,
+            "async_creator_fn": sqlite.connect,
         },
     )
     foreign_keys = "ON" if check_foreign_keys else "OFF"
@@ -102,19 +104,6 @@ def _open_sqlite(url: URL, *, check_foreign_keys: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", configure)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
-
-
-async def _connect_sqlite(path: str, **options: Any) -> aiosqlite.Connection:
-    connection = aiosqlite.connect(path, **options)
-    thread = connection._thread  # noqa: SLF001 (the only way to it; SQLAlchemy goes it too)
-    thread.daemon = True
-    try:
-        return await connection
-    except sqlite3.Error:
-        # aiosqlite 0.22 does not wait for the thread of a connection that failed; when the event loop is closed
-        # before the thread has ended, it dies with a trace on standard error.
-        await asyncio.to_thread(thread.join, 1)
-        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -133,6 +122,7 @@ def _open_mysql(url: URL) -> AsyncEngine:
         pool_recycle=RECYCLE_SECONDS,
         # One more round trip (0.1 ms on loopback), and a restarted server is found again without a failed request.
         pool_pre_ping=True,
+        pool_reset_on_return=NO_RESET,
         hide_parameters=True,
         # Fewer gap locks than REPEATABLE READ, hence fewer deadlocks; nothing here reads the same row twice.
         isolation_level="READ COMMITTED",

@@ -1,7 +1,8 @@
 """Brings a database to the newest schema with Alembic: no ini file, no output, and safe when two do it at once.
 
-A service keeps its migrations in a folder of its own: `env.py` and `versions/`. The folder is found by its path;
-none of the service's code is needed to run them.
+A service keeps its migrations in a folder of its own: `env.py` and `versions/<revision>_<what it does>.py`, in the
+order of their names. The folder is found by its path; none of the service's code is needed to run them. Where nothing
+is to be done, which is nearly always, Alembic is not even imported: that takes as long as all the rest of the step.
 """
 
 import asyncio
@@ -10,11 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.database.engine import address, opened_engine
@@ -44,17 +41,30 @@ async def upgrade(url: str, folder: Path) -> Upgrade:
     Raises `BadDatabaseUrl`, `DatabaseUnavailable`, `MigrationFailed`.
     """
 
+    async def present(connection: AsyncConnection) -> str | None:
+        return await connection.run_sync(_revision)
+
     async def work(connection: AsyncConnection) -> Upgrade:
         return await connection.run_sync(_upgrade, folder)
 
     # SQLite's way to change a table is to copy it and drop the old one, which with foreign keys on would delete
     # every row that refers to it (https://www.sqlite.org/lang_altertable.html, the twelve steps).
     async with opened_engine(url, check_foreign_keys=False) as engine:
+        revision = await in_transaction(engine, present, read_only=True)
+        if revision is not None and revision == newest(folder):
+            return Upgrade(revision, revision)
+        from alembic.util import CommandError  # noqa: PLC0415 (imported only when needed, see above)
+
         try:
             async with _alone(engine):
                 return await in_transaction(engine, work, deadline_seconds=DEADLINE_SECONDS)
         except CommandError as error:
             raise MigrationFailed(f"The schema of {address(engine)} cannot be upgraded: {error}.") from error
+
+
+def newest(folder: Path) -> str | None:
+    """The revision to which these migrations lead, by the names of their files."""
+    return max((file.name.partition("_")[0] for file in (folder / "versions").glob("[0-9]*_*.py")), default=None)
 
 
 @asynccontextmanager
@@ -76,6 +86,9 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
 
 
 def _upgrade(connection: Connection, folder: Path) -> Upgrade:
+    from alembic import command  # noqa: PLC0415 (as above)
+    from alembic.config import Config  # noqa: PLC0415 (as above)
+
     before = _revision(connection)
     config = Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
@@ -87,4 +100,7 @@ def _upgrade(connection: Connection, folder: Path) -> Upgrade:
 
 
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision

@@ -111,11 +111,21 @@ async def _repeated_when_contended(engine: AsyncEngine, work: Work[T], *, read_o
 
 
 async def _once(engine: AsyncEngine, work: Work[T], *, read_only: bool) -> T:
+    cancellations = _cancellations()
     async with engine.connect() as connection:
+        # asyncmy connects in `asyncio.wait_for`, which in Python 3.11 forgets a cancellation (by the caller, or by the
+        # deadline) that comes together with its result: https://github.com/python/cpython/issues/86296.
+        if _cancellations() > cancellations:
+            raise asyncio.CancelledError
         if read_only:
             await connection.execution_options(**{READ_ONLY: True})
         async with connection.begin():
             return await work(connection)
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _is_contention(error: DBAPIError) -> bool:

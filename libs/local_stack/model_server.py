@@ -1,4 +1,4 @@
-"""The built-in model server: `python -m libs.local_stack.model_server PORT WEIGHTS`.
+"""The built-in model server: `python -m libs.local_stack.model_server HOST PORT`.
 
 llama.cpp itself serves HTTP (`/health`, `/v1/models`, `/v1/chat/completions`); this process sets it up and waits.
 """
@@ -9,7 +9,7 @@ import sys
 
 import xllamacpp  # type: ignore[import-untyped] # it has no types
 
-from libs.local_stack.builtin_model import NAME
+from libs.local_stack.model_weights import NAME, weights
 
 PARALLEL = 4
 CONTEXT_PER_ANSWER = 4096
@@ -17,11 +17,11 @@ CONTEXT_PER_ANSWER = 4096
 PROMPT_CACHE_MIB = 256
 
 
-def parameters(port: int, weights: str) -> xllamacpp.CommonParams:
+def parameters(host: str, port: int) -> xllamacpp.CommonParams:
     chosen = xllamacpp.CommonParams()
-    chosen.model.path = weights
+    chosen.model.path = str(weights())
     chosen.model_alias = {NAME}
-    chosen.hostnames = ["127.0.0.1"]
+    chosen.hostnames = [host]
     chosen.port = port
     chosen.n_parallel = PARALLEL
     chosen.n_ctx = PARALLEL * CONTEXT_PER_ANSWER
@@ -35,10 +35,16 @@ def parameters(port: int, weights: str) -> xllamacpp.CommonParams:
     return chosen
 
 
+def end(_number: int, _frame: object) -> None:
+    """At once: nothing here needs an orderly end."""
+    os._exit(0)
+
+
 def main() -> None:
-    # Nothing here needs an orderly end: SIGTERM ends the process at once, also while the model loads.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    server = xllamacpp.Server(parameters(int(sys.argv[1]), sys.argv[2]))
+    # Not left to its default action, which the first process of a container does not have. While the model loads
+    # (1 s) the handler has to wait.
+    signal.signal(signal.SIGTERM, end)
+    server = xllamacpp.Server(parameters(sys.argv[1], int(sys.argv[2])))
     print(f"listening on {server.listening_address}", flush=True)
     while True:
         signal.pause()

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 
+from libs.bus.addresses import without_password
 from libs.local_stack.data_folder import DataFolder, Running
 
 # Where scripts/try looks by itself.
@@ -28,11 +29,6 @@ def show_ready(folder: DataFolder, running: Mapping[str, Running], *, model: str
     say(f"  Try it  scripts/try{elsewhere}     or connect to {gateway.url}")
     say(f"  Logs    {folder.logs}")
     say("  Ctrl-C stops everything.\n")
-
-
-def without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 class Stopwatch:

@@ -8,7 +8,6 @@ All at once: importing their code is most of the start (1.5 s of processor time 
 """
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -86,7 +85,7 @@ class Stack:
         program = Program(
             name="provisioning",
             layer=Layer.WORKER,
-            command=[sys.executable, "-m", "libs.provisioning"],
+            command=services.python("libs.provisioning"),
             env=self._env,
             url="",
             ready=lambda: asyncio.sleep(0, True),

@@ -9,14 +9,14 @@ from time import monotonic
 
 import structlog
 
-from libs.contract.chat import Asker, ChatSend, MessageStatus, Role, Usage
-from libs.contract.errors import RequestError
+from libs.contract.chat import Asker, ChatSend, MessageStatus, Model, Role, Usage
+from libs.contract.errors import ErrorCode, RequestError
 from services.chat_worker import chat_frames, metrics
 from services.chat_worker.context import MOST_MESSAGES, fit
 from services.chat_worker.generation import Generation, StopReason
 from services.chat_worker.lm_studio.client import End, ModelClient, Prompt
 from services.chat_worker.lm_studio.completion import Piece
-from services.chat_worker.lm_studio.models import ModelCatalog
+from services.chat_worker.lm_studio.sources import Sources
 from services.chat_worker.records import Outcome, StoredMessage
 from services.chat_worker.store import Store
 
@@ -26,10 +26,9 @@ log = structlog.get_logger(__name__)
 class Attempt:
     """Asks the model server once, and remembers how it went."""
 
-    def __init__(self, store: Store, client: ModelClient, catalog: ModelCatalog, generation: Generation) -> None:
+    def __init__(self, store: Store, sources: Sources, generation: Generation) -> None:
         self._store = store
-        self._client = client
-        self._catalog = catalog
+        self._sources = sources
         self._generation = generation
         self._asked_at = 0.0
         self._first_at: float | None = None
@@ -45,20 +44,23 @@ class Attempt:
             question.conversation_id, before_message_id=question.id, limit=MOST_MESSAGES
         )
         try:
-            prompt = await self._prompt(history, question, send, asker, system_prompt)
-            await self._stream(prompt)
+            choice = await self._sources.choose(send.model)
+            prompt = await self._prompt(choice.model, history, question, send, asker, system_prompt)
+            await self._stream(choice.client, prompt)
         except RequestError as error:
             self._failure = error
+            if error.code is ErrorCode.MODEL_UNAVAILABLE:
+                self._sources.forget()
 
     async def _prompt(
         self,
+        model: Model,
         history: list[tuple[Role, str]],
         question: StoredMessage,
         send: ChatSend,
         asker: Asker,
         system_prompt: str,
     ) -> Prompt:
-        model = await self._catalog.choose(send.model)
         self._model = model.id
         if model.loaded is False:
             await self._generation.tell(chat_frames.loading_frame(self._generation.row, asker))
@@ -73,9 +75,9 @@ class Attempt:
             log.info("the oldest messages do not fit into the context", left_out=context.left_out)
         return Prompt(model.id, context.messages, send.options, model.context_length)
 
-    async def _stream(self, prompt: Prompt) -> None:
+    async def _stream(self, client: ModelClient, prompt: Prompt) -> None:
         self._asked_at = monotonic()
-        async with contextlib.aclosing(self._client.answer(prompt)) as pieces:
+        async with contextlib.aclosing(client.answer(prompt)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Piece):
                     self._last_at = monotonic()

@@ -113,4 +113,4 @@ def closing_frames(row: StoredMessage, asker: Asker) -> list[bytes]:
 def _error(row: StoredMessage) -> AnswerError | None:
     if row.error_code is None:
         return None
-    return AnswerError(code=row.error_code, message=row.error_message or "")
+    return AnswerError(code=ErrorCode(row.error_code), message=row.error_message or "")

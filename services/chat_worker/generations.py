@@ -18,8 +18,7 @@ from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import metrics
 from services.chat_worker.attempt import Attempt
 from services.chat_worker.generation import Generation, StopReason
-from services.chat_worker.lm_studio.client import ModelClient
-from services.chat_worker.lm_studio.models import ModelCatalog
+from services.chat_worker.lm_studio.sources import Sources
 from services.chat_worker.records import Claim, Outcome, StoredMessage
 from services.chat_worker.store import Store
 
@@ -42,16 +41,14 @@ class Generations:
         self,
         store: Store,
         bus: Bus,
-        client: ModelClient,
-        catalog: ModelCatalog,
+        sources: Sources,
         *,
         worker: str,
         system_prompt: str,
     ) -> None:
         self._store = store
         self._bus = bus
-        self._client = client
-        self._catalog = catalog
+        self._sources = sources
         self._worker = worker
         self._system_prompt = system_prompt
         self._running: dict[int, Generation] = {}
@@ -77,7 +74,7 @@ class Generations:
         try:
             await generation.attach(asker)
             await generation.begin()
-            attempt = Attempt(self._store, self._client, self._catalog, generation)
+            attempt = Attempt(self._store, self._sources, generation)
             await generation.produce(attempt.produce(question, send, asker, self._system_prompt))
             return await self._end(generation, attempt)
         finally:

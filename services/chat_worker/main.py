@@ -7,7 +7,6 @@ NATS ◀─▶ chat.v1.query.* ─▶ Questions
 """
 
 import asyncio
-from contextlib import aclosing
 
 import structlog
 from starlette.applications import Starlette
@@ -26,9 +25,9 @@ from libs.runtime.settings import load
 from services.chat_worker import metrics
 from services.chat_worker.answering import Answering
 from services.chat_worker.generations import Generations
-from services.chat_worker.lm_studio.client import ModelClient
-from services.chat_worker.lm_studio.models import ModelCatalog
-from services.chat_worker.lm_studio.server import BadModelServerUrl, open_model_server
+from services.chat_worker.lm_studio.exchange import Deadlines
+from services.chat_worker.lm_studio.server import BadModelServerUrl
+from services.chat_worker.lm_studio.sources import open_sources
 from services.chat_worker.questions import Questions
 from services.chat_worker.settings import Settings
 from services.chat_worker.store import Store
@@ -43,22 +42,20 @@ async def chat_worker(settings: Settings, process: Process) -> None:
     worker = new_id()
     # Opened top to bottom, closed bottom to top: stop listening, hang up, close the database.
     async with (
-        open_model_server(settings.lm_studio_url, settings.lm_studio_api_key) as model_server,
+        open_sources(
+            settings.lm_studio_url,
+            api_key=settings.lm_studio_api_key,
+            default=settings.lm_studio_model,
+            fallback_url=settings.lm_studio_fallback_url,
+            deadlines=deadlines(settings),
+        ) as sources,
         opened_engine(settings.database_url) as engine,
         connect(settings.nats_url, name=f"chat_worker {worker[:8]}") as bus,
-        aclosing(ModelCatalog(model_server, default=settings.lm_studio_model)) as catalog,
     ):
         store = Store(engine)
-        client = ModelClient(
-            model_server,
-            connect_seconds=settings.connect_seconds,
-            first_byte_seconds=settings.first_byte_seconds,
-            idle_seconds=settings.idle_seconds,
-            total_seconds=settings.total_seconds,
-        )
-        generations = Generations(store, bus, client, catalog, worker=worker, system_prompt=settings.system_prompt)
+        generations = Generations(store, bus, sources, worker=worker, system_prompt=settings.system_prompt)
         queue = WorkQueue(bus, streams.CHAT, Answering(store, bus, generations).handle, slots=settings.slots)
-        questions = Questions(store, catalog, bus)
+        questions = Questions(store, sources, bus)
         publish_metrics(generations, queue, bus)
 
         process.keep_running(bus.until_lost(), name="bus")
@@ -70,7 +67,7 @@ async def chat_worker(settings: Settings, process: Process) -> None:
                     routes=probe_routes(
                         process,
                         needs={"nats": bus.ping, "stream": queue.ping, "database": lambda: check(engine)},
-                        likes={"model_server": catalog.ping},
+                        likes=sources.pings(),
                     )
                 ),
                 process,
@@ -78,6 +75,15 @@ async def chat_worker(settings: Settings, process: Process) -> None:
                 port=settings.port,
                 drain=lambda: drain(queue, consumer, generations, settings.grace_seconds),
             )
+
+
+def deadlines(settings: Settings) -> Deadlines:
+    return Deadlines(
+        connect=settings.connect_seconds,
+        first_byte=settings.first_byte_seconds,
+        idle=settings.idle_seconds,
+        total=settings.total_seconds,
+    )
 
 
 async def drain(queue: WorkQueue, consumer: asyncio.Task[None], generations: Generations, seconds: float) -> None:
@@ -97,7 +103,8 @@ def publish_metrics(generations: Generations, queue: WorkQueue, bus: Bus) -> Non
 def main() -> None:
     settings = load(Settings)
     configure_logs("chat_worker", log_format=settings.log_format, level=settings.log_level)
-    log.info("starting", **settings.model_dump(include={"host", "port", "slots", "grace_seconds", "lm_studio_url"}))
+    shown = {"host", "port", "slots", "grace_seconds", "lm_studio_url", "lm_studio_fallback_url"}
+    log.info("starting", **settings.model_dump(include=shown))
     run(
         lambda process: chat_worker(settings, process), cannot_start=(BusUnavailable, BadDatabaseUrl, BadModelServerUrl)
     )

@@ -1,6 +1,6 @@
 """Questions about conversations that any worker answers at once: `chat.v1.query.<name>`, request and reply.
 
-gateway ── ClientRequest ──▶ Questions.answer ─▶ store | catalog | running answer
+gateway ── ClientRequest ──▶ Questions.answer ─▶ store | model servers | running answer
         ◀── finished frame ──
 """
 
@@ -32,7 +32,7 @@ from libs.contract.chat import (
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from services.chat_worker import chat_frames, metrics
-from services.chat_worker.lm_studio.models import ModelCatalog
+from services.chat_worker.lm_studio.sources import Sources
 from services.chat_worker.records import StoredMessage
 from services.chat_worker.store import Store
 
@@ -60,9 +60,9 @@ Answer = Callable[[ClientRequest], Awaitable[bytes]]
 class Questions:
     """Answers every question of the table below with a finished frame; errors are frames too."""
 
-    def __init__(self, store: Store, catalog: ModelCatalog, bus: Bus) -> None:
+    def __init__(self, store: Store, sources: Sources, bus: Bus) -> None:
         self._store = store
-        self._catalog = catalog
+        self._sources = sources
         self._bus = bus
         self._answers: dict[str, Answer] = {
             "history": self._history,
@@ -192,7 +192,7 @@ class Questions:
     # ---- Models -------------------------------------------------------------------------------------------------
 
     async def _models(self, request: ClientRequest) -> bytes:
-        return frames.encode("model:list", await self._catalog.listing(), frame_id=request.frame_id)
+        return frames.encode("model:list", await self._sources.listing(), frame_id=request.frame_id)
 
 
 def _newest_that_fit(messages: list[ChatMessage]) -> list[ChatMessage]:

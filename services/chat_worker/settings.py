@@ -19,6 +19,8 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", validation_alias="LOG_LEVEL")
 
     lm_studio_url: str = Field(default="http://localhost:1234/v1", validation_alias="LM_STUDIO_URL")
+    # Answers while nobody does at the first; empty: there is none. docker-compose.yml has the built-in model there.
+    lm_studio_fallback_url: str = Field(default="", validation_alias="LM_STUDIO_FALLBACK_URL")
     lm_studio_api_key: str | None = Field(default=None, validation_alias="LM_STUDIO_API_KEY")
     # Answers a request that names no model; unset: the first loaded one.
     lm_studio_model: str | None = Field(default=None, validation_alias="LM_STUDIO_MODEL")

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from libs.contract import frames, subjects
+from libs.contract import frames, protocol, subjects
+from libs.contract.close_codes import CloseCode
 from libs.contract.errors import RequestError
 from libs.contract.frames import FrameId, Limits, SessionDraining, SessionReady
 from libs.contract.ids import LOCAL_USER, new_id
 from libs.runtime.serving import WEBSOCKET_PING_SECONDS
 from services.gateway import metrics
-from services.gateway.close_codes import CloseCode
 from services.gateway.pending import Pending, cancel
 from services.gateway.requests import Caller, Question, Requests, error_frame
 from services.gateway.send_queue import SendQueue
@@ -28,7 +28,6 @@ from services.gateway.topics import Topics
 
 log = structlog.get_logger(__name__)
 
-PROTOCOL_VERSION = 1
 # Questions of one client that may be under way at once.
 MAX_QUESTIONS = 16
 # A page that comes back follows all it shows at once.
@@ -221,5 +220,5 @@ class Connection:
             user=self._caller.user,
             limits=self._limits,
             heartbeat_seconds=WEBSOCKET_PING_SECONDS,
-            version=PROTOCOL_VERSION,
+            version=protocol.VERSION,
         )

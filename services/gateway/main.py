@@ -24,6 +24,7 @@ from libs.runtime.serving import serve
 from libs.runtime.settings import load
 from services.gateway import metrics
 from services.gateway.connections import Connections
+from services.gateway.contract import contract_routes
 from services.gateway.http_tasks import openapi, refuse_parameters, task_routes
 from services.gateway.rate_limits import RateLimits
 from services.gateway.requests import Requests
@@ -46,6 +47,7 @@ def create_app(process: Process, connections: Connections, bus: Bus, rates: Rate
     app.openapi = openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to extend it
     app.include_router(task_routes(connections.requests, max_body_bytes=connections.limits.max_frame_bytes))
     app.add_exception_handler(RequestValidationError, refuse_parameters)
+    app.router.routes.extend(contract_routes())
     app.router.routes.extend(probe_routes(process, needs={"nats": bus.ping}, likes={"valkey": rates.ping}))
 
     @app.websocket("/ws")

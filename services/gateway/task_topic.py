@@ -1,7 +1,7 @@
 """One task, followed by many connections: every revision once, in order, none missing.
 
 task.v1.task.<id>.updated ─▶ next revision? ─▶ every subscriber
-                                └─ gap ─▶ wait a moment ─▶ ask the task service for the present state
+                                └─ gap ─▶ wait a moment ─▶ ask the task service for what is missing
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from libs.contract import frames, subjects
 from libs.contract.errors import RequestError
 from libs.contract.frames import ClientRequest
 from libs.contract.ids import new_id
-from libs.contract.tasks import TaskGet, TaskUpdateFrame
+from libs.contract.tasks import MissedChanges, TaskChanges, TaskGet, TaskUpdateFrame
 
 log = structlog.get_logger(__name__)
 
-GET_SECONDS = 3.0
+ANSWER_SECONDS = 3.0
 # Two services that change one task may publish in the wrong order, by less than this.
 GAP_SECONDS = 0.25
 RETRY_SECONDS = 1.0
@@ -29,7 +29,13 @@ MAX_EARLY = 256
 
 Put = Callable[[bytes], None]
 
+
+class _MissedFrame(msgspec.Struct, frozen=True):
+    data: MissedChanges
+
+
 _updates = msgspec.json.Decoder(TaskUpdateFrame)
+_missed = msgspec.json.Decoder(_MissedFrame)
 
 
 @asynccontextmanager
@@ -73,21 +79,35 @@ class TaskTopic:
             self.mend(after=GAP_SECONDS)
 
     async def catch_up(self) -> None:
-        """Asks for the present state. Raises `RequestError`: it does not exist, or nobody answers."""
-        request = ClientRequest(
-            request_id=new_id(),
-            user=self._user,
-            reply="",
-            type="task:get",
-            data=msgspec.Raw(msgspec.json.encode(TaskGet(self._task_id))),
-        )
-        command = subjects.task_command("get")
-        frame = frames.checked(await self._bus.request(command, msgspec.json.encode(request), timeout=GET_SECONDS))
+        """Brings the task up to date. Raises `RequestError`: it does not exist, or nobody answers."""
+        while self._revision and (missed := await self._missed()).complete:
+            if not missed.frames:
+                return
+            for update in missed.frames:
+                self.hear("", bytes(update))
+        # It is new here, or what was missed is no longer kept: the task as it stands has to do.
+        frame = frames.checked(await self._ask("get", TaskGet(self._task_id)))
         revision = _updates.decode(frame).data.revision
         if revision > self._revision:
             self._early = {number: early for number, early in self._early.items() if number > revision}
             self._send(revision, frame)
         self._hand_on()
+
+    async def _missed(self) -> MissedChanges:
+        answer = frames.checked(await self._ask("changes", TaskChanges(self._task_id, self._revision)))
+        return _missed.decode(answer).data
+
+    async def _ask(self, verb: str, data: TaskGet | TaskChanges) -> bytes:
+        request = ClientRequest(
+            request_id=new_id(),
+            user=self._user,
+            reply="",
+            type=f"task:{verb}",
+            data=msgspec.Raw(msgspec.json.encode(data)),
+        )
+        return await self._bus.request(
+            subjects.task_command(verb), msgspec.json.encode(request), timeout=ANSWER_SECONDS
+        )
 
     def mend(self, *, after: float) -> None:
         """Catches up soon, as often as it takes."""

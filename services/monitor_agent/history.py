@@ -26,7 +26,7 @@ MOST_WAITING = 3600 // HISTORY_INTERVAL_SECONDS
 KEEP_EVERY_SECONDS = HISTORY_INTERVAL_SECONDS - 0.5
 # What nobody adds to any more is forgotten.
 EXPIRE_SECONDS = 24 * 3600
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 2.0
 VALKEY_SECONDS = 1.0
 
 _encoder = msgspec.json.Encoder()

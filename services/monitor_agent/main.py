@@ -20,6 +20,7 @@ from libs.runtime.process import Process, run
 from libs.runtime.serving import serve
 from libs.runtime.settings import load
 from services.monitor_agent import metrics
+from services.monitor_agent.demands import Demands
 from services.monitor_agent.history import VALKEY_SECONDS, History
 from services.monitor_agent.own_thread import OwnThread
 from services.monitor_agent.questions import Questions
@@ -34,7 +35,9 @@ log = structlog.get_logger(__name__)
 async def monitor_agent(settings: Settings, process: Process) -> None:
     host = settings.shown_host
     thread = OwnThread("sampler")
-    sampler = await thread.run(lambda: Sampler(host, lm_studio_url=settings.lm_studio_url, nvml=load_nvml()))
+    sampler = await thread.run(
+        lambda: Sampler(host, host_root=settings.host_root, lm_studio_url=settings.lm_studio_url, nvml=load_nvml())
+    )
 
     async def take_sample(interval_seconds: int) -> Metrics:
         return await thread.run(lambda: sampler.sample(interval_seconds))
@@ -47,7 +50,7 @@ async def monitor_agent(settings: Settings, process: Process) -> None:
         connect(settings.nats_url, name=f"monitor_agent {host}") as bus,
     ):
         history = History(valkey, host)
-        sampling = Sampling(bus, take_sample, history, host=host, interval_seconds=settings.interval_seconds)
+        sampling = Sampling(bus, take_sample, history, host=host, demands=Demands(settings.interval_seconds))
         questions = Questions(bus, history)
         publish_metrics(history, bus)
 

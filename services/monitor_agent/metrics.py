@@ -11,4 +11,4 @@ SAMPLE_SECONDS = Histogram(
 INTERVAL_SECONDS = Gauge("monitor_agent_interval_seconds", "Seconds to the next sample")
 HISTORY_WAITING = Gauge("monitor_agent_history_points_waiting", "Points of history that wait for Valkey")
 QUESTIONS = Counter("monitor_agent_questions", "Questions answered, by name", ["name"])
-BUS_RECONNECTS = Gauge("monitor_agent_bus_reconnects_total", "How often the connection to NATS came back")
+BUS_RECONNECTS = Gauge("monitor_agent_bus_reconnects", "How often the connection to NATS came back")

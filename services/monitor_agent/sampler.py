@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from libs.contract.monitoring import Metrics, Processes
 from services.monitor_agent.readings import memory
@@ -23,10 +24,10 @@ class Sampler:
     All of it blocks, some of it for as long as a disk does not answer: never call it on the event loop.
     """
 
-    def __init__(self, host: str, *, lm_studio_url: str, nvml: Nvml | None) -> None:
+    def __init__(self, host: str, *, lm_studio_url: str, nvml: Nvml | None, host_root: Path = Path("/")) -> None:
         self._host = host
         self._cpu = CpuReading()
-        self._disks = DisksReading()
+        self._disks = DisksReading(host_root)
         self._network = NetworkReading()
         self._gpus = GpusReading(nvml)
         self._processes = ProcessesReading(ModelServerFinder(lm_studio_url))

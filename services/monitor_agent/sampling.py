@@ -37,18 +37,16 @@ _demands = msgspec.json.Decoder(Demand)
 class Sampling:
     """The one loop that samples; whoever wants samples faster tells it so."""
 
-    def __init__(
-        self, bus: Bus, take_sample: TakeSample, history: History, *, host: str, interval_seconds: int
-    ) -> None:
+    def __init__(self, bus: Bus, take_sample: TakeSample, history: History, *, host: str, demands: Demands) -> None:
         self._bus = bus
         self._take_sample = take_sample
         self._history = history
         self._subject = subjects.monitoring_sampled(host)
-        self._demands = Demands(interval_seconds)
+        self._demands = demands
         self._demanded = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._taken_at = self._loop.time()
-        self._promised = interval_seconds
+        self._promised = demands.interval(self._taken_at)
 
     def hear_demand(self, subject: str, payload: bytes) -> None:
         """A gateway says how often somebody wants to see this host, or every host."""

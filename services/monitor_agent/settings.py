@@ -1,6 +1,7 @@
 """The monitor agent's settings. Nothing else in this service reads the environment."""
 
 import socket
+from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,6 +24,8 @@ class Settings(BaseSettings):
 
     # The name under which this machine is shown; empty: its own. In a container that would be the container's.
     host_name: str = Field(default="", max_length=255)
+    # Where the root of the machine's files is: in a container, where it was mounted.
+    host_root: Path = Path("/")
     interval_seconds: int = Field(default=10, ge=1, le=60)
 
     @property

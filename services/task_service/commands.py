@@ -1,11 +1,13 @@
 """Commands about tasks, carried out by any one service: `task.v1.command.<verb>`, request and reply.
 
 gateway ── ClientRequest ──▶ Commands.answer ─▶ store ─▶ database
-        ◀── finished frame ──     └── a change ─▶ Publisher.wake
+        ◀── finished frame ──     └── a change, committed ─▶ Publisher.publish
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -13,7 +15,16 @@ import structlog
 from libs.contract import frames, subjects
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
-from libs.contract.tasks import TaskCancel, TaskCreate, TaskGet, TaskList, TaskStatus, TaskUpdate
+from libs.contract.tasks import (
+    TaskCancel,
+    TaskChanges,
+    TaskCreate,
+    TaskGet,
+    TaskList,
+    TaskState,
+    TaskStatus,
+    TaskUpdate,
+)
 from services.task_service import metrics
 from services.task_service.store import Store
 
@@ -28,13 +39,17 @@ _requests = msgspec.json.Decoder(ClientRequest)
 class Commands:
     """Answers every command of the table below with a finished frame; errors are frames too."""
 
-    def __init__(self, store: Store, changed: Callable[[], None]) -> None:
+    def __init__(self, store: Store, publish: Callable[[TaskState], Awaitable[None]]) -> None:
         self._store = store
-        self._changed = changed
+        self._publish = publish
+        # Those who change one task wait for each other here rather than in the database, with a connection each; and
+        # what is committed first is published first.
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._answers: dict[str, Answer] = {
             "create": self._create,
             "get": self._get,
             "list": self._list,
+            "changes": self._missed,
             "update": self._update,
             "cancel": self._cancel,
         }
@@ -65,7 +80,7 @@ class Commands:
 
     async def _create(self, request: ClientRequest) -> bytes:
         state = await self._store.create(request.user, _data(request, TaskCreate))
-        self._changed()
+        await self._publish(state)
         log.info("task created", task_id=state.task.id)
         return frames.encode("task:created", state, frame_id=request.frame_id)
 
@@ -76,6 +91,10 @@ class Commands:
     async def _list(self, request: ClientRequest) -> bytes:
         page = await self._store.list_tasks(request.user, _data(request, TaskList))
         return frames.encode("task:list", page, frame_id=request.frame_id)
+
+    async def _missed(self, request: ClientRequest) -> bytes:
+        missed = await self._store.missed(request.user, _data(request, TaskChanges))
+        return frames.encode("task:changes", missed, frame_id=request.frame_id)
 
     async def _update(self, request: ClientRequest) -> bytes:
         return await self._change(request, _data(request, TaskUpdate), "update", "task:updated")
@@ -88,8 +107,9 @@ class Commands:
         return await self._change(request, update, "cancel", "task:cancelled")
 
     async def _change(self, request: ClientRequest, update: TaskUpdate, command: str, answered: str) -> bytes:
-        state = await self._store.update(request.user, update, command=command)
-        self._changed()
+        async with self._turns.setdefault(update.task_id, asyncio.Lock()):
+            state = await self._store.update(request.user, update, command=command)
+            await self._publish(state)
         log.info("task changed", task_id=state.task.id, revision=state.revision, status=state.task.status)
         return frames.encode(answered, state, frame_id=request.frame_id)
 

@@ -1,7 +1,7 @@
 """Task service: carries out commands about tasks, and publishes every change of one.
 
-NATS ◀─▶ task.v1.command.* ─▶ Commands ─▶ Store ─▶ database: task, event, outbox in one transaction
-NATS ◀── task.v1.task.<id>.updated ── Publisher ◀── outbox ──┘
+NATS ◀─▶ task.v1.command.* ─▶ Commands ─▶ Store ─▶ database: task, event, frame in one transaction
+NATS ◀── task.v1.task.<id>.updated ── Publisher ◀─ committed ┘
 """
 
 import asyncio
@@ -31,14 +31,14 @@ FINISH_SECONDS = 3.0
 
 
 async def task_service(settings: Settings, process: Process) -> None:
-    # Opened top to bottom, closed bottom to top: stop listening, publish what is left, hang up, close the database.
+    # Opened top to bottom, closed bottom to top: stop listening, see that all is told, hang up, close the database.
     async with (
         opened_engine(settings.database_url) as engine,
         connect(settings.nats_url, name=f"task_service {new_id()[:8]}") as bus,
     ):
         store = Store(engine)
         publisher = Publisher(store, bus)
-        commands = Commands(store, publisher.wake)
+        commands = Commands(store, publisher.publish)
         metrics.BUS_RECONNECTS.set_function(lambda: bus.reconnects)
 
         process.keep_running(bus.until_lost(), name="bus")

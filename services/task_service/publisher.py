@@ -1,84 +1,111 @@
-"""Publishes every committed change, in order, right after its commit; and what a crash has left behind.
+"""Publishes every change right after its commit; and after a while what was not, because a process or NATS died.
 
-Store: commit ── wake ─▶ Publisher ─▶ outbox, locked ─▶ NATS: task.v1.task.<id>.updated ─▶ taken? ─▶ rows deleted
-                  1 s ──────┘
+commit ─▶ Publisher.publish ─▶ NATS: task.v1.task.<id>.updated
+                └─ twice a second: taken? ─▶ marked as published
+                                    frames still unmarked after a second ─▶ NATS ─▶ taken? ─▶ marked
 
-A frame may go out twice, after a crash between the last two steps: its revision tells.
+A frame is marked only after NATS has taken it. One may go out twice, and of two services' changes the later may go out
+first: its revision tells.
 """
 
 import asyncio
 import contextlib
+import time
 
 import structlog
+from msgspec import Struct
 
-from libs.bus.connection import Bus
-from libs.contract import subjects
+from libs.bus.connection import Bus, BusUnavailable
+from libs.contract import frames, subjects
 from libs.contract.errors import RequestError
+from libs.contract.tasks import TaskState
 from services.task_service import metrics
 from services.task_service.store import Store
-from services.task_service.store_outbox import Unpublished
+from services.task_service.store_frames import Revision, Unpublished
 
 log = structlog.get_logger(__name__)
 
-# How often the outbox is looked at when nobody wakes the publisher, and how long it waits after a failure.
-SWEEP_SECONDS = 1.0
+BEAT_SECONDS = 0.5
+# More than two beats: what a service has published, it has marked by then.
+OVERDUE_MS = 1500
 BATCH = 50
+DELETE_SECONDS = 60.0
+
+
+class _Sent(Struct, frozen=True):
+    revision: Revision
+    interruptions: int
 
 
 class Publisher:
-    """One a process. Several processes on one database take turns."""
+    """One a process."""
 
     def __init__(self, store: Store, bus: Bus) -> None:
         self._store = store
         self._bus = bus
-        self._woken = asyncio.Event()
-        self._stopping = False
+        self._sent: list[_Sent] = []
+        self._stopping = asyncio.Event()
 
-    def wake(self) -> None:
-        """Something was committed."""
-        self._woken.set()
+    async def publish(self, state: TaskState) -> None:
+        """Tells what was just committed. Raises nothing: what cannot be told now is told later, by `run`."""
+        task_id = state.task.id
+        sent = _Sent(Revision(task_id, state.revision), self._bus.interruptions)
+        try:
+            await self._bus.publish(subjects.task_updated(task_id), frames.encode("task:update", state))
+        except RequestError as error:
+            _waiting(error)
+        else:
+            self._sent.append(sent)
 
     def stop(self) -> None:
-        """Let `run` publish what is committed by now, and return.
-
-        Not by cancelling it: in the middle of a transaction on MariaDB a cancellation can be lost (seen 1 in 14 times).
-        """
-        self._stopping = True
-        self._woken.set()
+        """Let `run` make sure of what was published by now, and return."""
+        self._stopping.set()
 
     async def run(self) -> None:
-        """Publishes until stopped; what fails is tried again after a second, at the latest by the next start."""
-        while not self._stopping:
-            if await self._tried():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SWEEP_SECONDS):
-                        await self._woken.wait()
-            else:
-                await asyncio.sleep(SWEEP_SECONDS)
-        await self._tried()
+        """Makes sure that everything committed is published, until stopped; what fails is tried again."""
+        deleted = 0.0
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._stopping.wait()
+            try:
+                await self._confirm()
+                await self._publish_overdue()
+                if time.monotonic() > deleted + DELETE_SECONDS:
+                    await self._store.delete_old_frames()
+                    deleted = time.monotonic()
+            except RequestError as error:
+                _waiting(error)
 
-    async def _tried(self) -> bool:
-        try:
-            await self.publish_waiting()
-        except RequestError as error:
-            metrics.PUBLISH_FAILURES.inc()
-            log.warning("updates wait to be published", reason=error.message)
-            return False
-        return True
-
-    async def publish_waiting(self) -> None:
-        """Publishes all that stands in the outbox. Raises `BusUnavailable` or `DatabaseUnavailable`."""
-        woken = self._woken.is_set()
-        self._woken.clear()
-        # A look costs no lock; with one, an idle service would hold up SQLite's writers every second.
-        if not woken and not await self._store.has_unpublished():
+    async def _confirm(self) -> None:
+        """Marks what NATS has taken. If that cannot be told, the frames become overdue, and go out again."""
+        sent, self._sent = self._sent, []
+        if not sent:
             return
-        while await self._store.publish(self._send, limit=BATCH) == BATCH:
-            pass
+        await self._bus.ping()
+        # An answer over the connection on which a frame was sent comes after NATS has read the frame. If there has been
+        # another connection since, nobody knows.
+        taken = [one.revision for one in sent if one.interruptions == self._bus.interruptions]
+        if taken:
+            await self._store.mark_published(taken)
+            metrics.PUBLISHED.inc(len(taken))
+
+    async def _publish_overdue(self) -> None:
+        # A look costs no lock; with one, an idle service would hold up SQLite's writers twice a second.
+        if await self._store.has_unpublished(age_ms=OVERDUE_MS):
+            while await self._store.publish(self._send, limit=BATCH, age_ms=OVERDUE_MS) == BATCH:
+                pass
 
     async def _send(self, rows: list[Unpublished]) -> None:
+        interruptions = self._bus.interruptions
         for row in rows:
             await self._bus.publish(subjects.task_updated(row.task_id), row.payload)
-        # NATS reads a connection in order: when it answers this, it has taken all of the above.
         await self._bus.ping()
+        if interruptions != self._bus.interruptions:
+            raise BusUnavailable
         metrics.PUBLISHED.inc(len(rows))
+
+
+def _waiting(error: RequestError) -> None:
+    metrics.PUBLISH_FAILURES.inc()
+    log.warning("updates wait to be published", reason=error.message)

@@ -4,14 +4,14 @@ A change is three rows, written together or not at all:
 
     request ─▶ tasks: revision n ─▶ n + 1 (compare-and-set)
                task_events: (task, n + 1), with the request's id: a repeat finds it and changes nothing
-               outbox: the finished frame ─▶ published after the commit, then deleted
+               task_frames: the finished frame ─▶ published right after the commit, then marked as published
 
 Every method raises `DatabaseUnavailable` when the database is away, and `RequestError(not_found)` for what does
 not exist or is somebody else's.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -19,11 +19,11 @@ from typing import TypeVar
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from libs.contract.tasks import TaskCreate, TaskList, Tasks, TaskState, TaskUpdate
+from libs.contract.tasks import MissedChanges, TaskChanges, TaskCreate, TaskList, Tasks, TaskState, TaskUpdate
 from libs.database.transactions import Work, in_transaction
 from libs.database.types import to_milliseconds
-from services.task_service import store_changes, store_outbox, store_reading
-from services.task_service.store_outbox import Unpublished
+from services.task_service import store_changes, store_frames, store_reading
+from services.task_service.store_frames import Revision, Unpublished
 
 T = TypeVar("T")
 Turn = AbstractAsyncContextManager[object]
@@ -72,26 +72,45 @@ class Store:
         """Newest first. Raises `RequestError(invalid_frame)` if `before` is no cursor of ours."""
         return await in_transaction(self._engine, lambda db: store_reading.list_tasks(db, owner, asked), read_only=True)
 
-    # ---- The outbox ---------------------------------------------------------------------------------------------
+    async def missed(self, owner: str, asked: TaskChanges) -> MissedChanges:
+        """The frames of the changes that follow a revision."""
 
-    async def has_unpublished(self) -> bool:
-        return await in_transaction(self._engine, store_outbox.has_rows, read_only=True)
+        async def work(db: AsyncConnection) -> MissedChanges:
+            newest = await store_reading.revision(db, owner, asked.task_id)
+            return await store_frames.missed(db, asked.task_id, newest, asked.after_revision)
 
-    async def publish(self, send: Callable[[list[Unpublished]], Awaitable[None]], *, limit: int) -> int:
-        """Hands the oldest rows to `send`, in order, and deletes them when it returns. Gives their number.
+        return await in_transaction(self._engine, work, read_only=True)
 
-        Publishers take turns, so that a task's revisions go out in order also when several services change it.
-        `send` may be given the same rows again: after a crash, or when it or the database fails.
+    # ---- Frames to publish --------------------------------------------------------------------------------------
+
+    async def has_unpublished(self, *, age_ms: int = 0) -> bool:
+        """Whether a frame has waited for so long. A look that locks nothing."""
+        return await in_transaction(self._engine, lambda db: store_frames.any_waiting(db, age_ms), read_only=True)
+
+    async def publish(
+        self, send: Callable[[list[Unpublished]], Awaitable[None]], *, limit: int, age_ms: int = 0
+    ) -> int:
+        """Hands the oldest frames that have waited for so long to `send`, in order; published when it returns.
+
+        Gives their number. Of several services one at a time does this, so that a task's revisions go out in order.
+        `send` may be given the same frames again: after a crash, or when it or the database fails.
         """
 
         async def work(db: AsyncConnection) -> int:
-            rows = await store_outbox.oldest_locked(db, limit)
+            rows = await store_frames.oldest_waiting(db, age_ms, limit)
             if rows:
                 await send(rows)
-                await store_outbox.delete_rows(db, [row.id for row in rows])
+                await store_frames.mark_published(db, rows)
             return len(rows)
 
         return await self._write(work)
+
+    async def mark_published(self, published: Sequence[Revision]) -> None:
+        """These are known to be; nobody publishes them again."""
+        await self._write(lambda db: store_frames.mark_published(db, published))
+
+    async def delete_old_frames(self) -> None:
+        await self._write(store_frames.delete_old)
 
     async def _write(self, work: Work[T]) -> T:
         async with self._turn:

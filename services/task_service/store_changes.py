@@ -1,4 +1,4 @@
-"""Writing a change: the task by compare-and-set, its event and its frame in the outbox, all in one transaction."""
+"""Writing a change: the task by compare-and-set, its event and its frame, all in one transaction."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from libs.contract import frames
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.tasks import Subtask, TaskCreate, TaskState, TaskUpdate
-from services.task_service import changes, store_outbox, store_reading
+from services.task_service import changes, store_frames, store_reading
 from services.task_service.tables import subtasks, task_events, tasks
 from services.task_service.transitions import conflict
 
@@ -21,6 +21,9 @@ MAX_FRAME_BYTES = 256 * 1024
 _INSERT_TASK = insert(tasks)
 _INSERT_SUBTASK = insert(subtasks)
 _INSERT_EVENT = insert(task_events)
+_EVENT_OF_REQUEST = select(task_events.c.task_id, task_events.c.command).where(
+    task_events.c.owner == bindparam("of"), task_events.c.request_id == bindparam("request")
+)
 _UPDATE_TASK = sql_update(tasks).where(tasks.c.id == bindparam("this"), tasks.c.revision == bindparam("expected"))
 _UPDATE_SUBTASK = sql_update(subtasks).where(subtasks.c.id == bindparam("this"))
 
@@ -57,10 +60,7 @@ async def _task_of_request(db: AsyncConnection, owner: str, request_id: str | No
     """The task that this request has created or changed. Raises `RequestError(conflict)`: it was another command."""
     if request_id is None:
         return None
-    query = select(task_events.c.task_id, task_events.c.command).where(
-        task_events.c.owner == owner, task_events.c.request_id == request_id
-    )
-    row = (await db.execute(query)).first()
+    row = (await db.execute(_EVENT_OF_REQUEST, {"of": owner, "request": request_id})).first()
     if row is None:
         return None
     if row.command != command:
@@ -95,7 +95,7 @@ async def _recorded(
         "created_at": state.timestamp,
     }
     await db.execute(_INSERT_EVENT, event)
-    await store_outbox.add_row(db, state.task.id, state.revision, frame)
+    await store_frames.add(db, state.task.id, state.revision, frame)
     return state
 
 

@@ -1,7 +1,7 @@
 """Reading tasks: one as it stands, and the pages of a list."""
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.contract.errors import ErrorCode, RequestError
@@ -12,19 +12,40 @@ from services.task_service.tables import subtasks, tasks
 MAX_PAGE_BYTES = 512 * 1024
 
 _TASK_COLUMNS = [tasks.c[field] for field in Task.__struct_fields__]
-_SUBTASKS = select(*(subtasks.c[field] for field in Subtask.__struct_fields__)).order_by(subtasks.c.id)
+# Made once: to make a statement takes longer than to run it.
+_THIS = (tasks.c.id == bindparam("task"), tasks.c.owner == bindparam("of"))
+_TASK = select(*_TASK_COLUMNS, tasks.c.revision).where(*_THIS)
+# Locked also to read: else the subtasks, the second query, could be those of a later revision.
+_TASK_TO_READ, _TASK_TO_CHANGE = _TASK.with_for_update(read=True), _TASK.with_for_update()
+_REVISION = select(tasks.c.revision).where(*_THIS)
+_SUBTASKS = (
+    select(*(subtasks.c[field] for field in Subtask.__struct_fields__))
+    .where(subtasks.c.task_id == bindparam("task"))
+    .order_by(subtasks.c.id)
+)
 
 
 async def existing_task(db: AsyncConnection, owner: str, task_id: int, *, for_update: bool = False) -> TaskState:
     """The task with its subtasks; `for_update` keeps everybody else away from it until the transaction ends."""
-    query = select(*_TASK_COLUMNS, tasks.c.revision).where(tasks.c.id == task_id, tasks.c.owner == owner)
-    # Locked also to read: else the subtasks, the second query, could be those of a later revision.
-    row = (await db.execute(query.with_for_update(read=not for_update))).mappings().first()
+    query = _TASK_TO_CHANGE if for_update else _TASK_TO_READ
+    row = (await db.execute(query, {"task": task_id, "of": owner})).mappings().first()
     if row is None:
-        raise RequestError(ErrorCode.NOT_FOUND, f"There is no task {task_id}.")
-    found = (await db.execute(_SUBTASKS.where(subtasks.c.task_id == task_id))).mappings()
+        raise _not_found(task_id)
+    found = (await db.execute(_SUBTASKS, {"task": task_id})).mappings()
     task = msgspec.convert(row, Task)
     return TaskState(task, [msgspec.convert(one, Subtask) for one in found], task.updated_at, row["revision"])
+
+
+async def revision(db: AsyncConnection, owner: str, task_id: int) -> int:
+    """At which the task is."""
+    found: int | None = await db.scalar(_REVISION, {"task": task_id, "of": owner})
+    if found is None:
+        raise _not_found(task_id)
+    return found
+
+
+def _not_found(task_id: int) -> RequestError:
+    return RequestError(ErrorCode.NOT_FOUND, f"There is no task {task_id}.")
 
 
 async def list_tasks(db: AsyncConnection, owner: str, asked: TaskList) -> Tasks:

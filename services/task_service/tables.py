@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -93,13 +94,16 @@ task_events = Table(
     **_OPTIONS,
 )
 
-# Finished frames that are committed and not yet known to be published.
-outbox = Table(
-    "outbox",
+# Finished frames, one a change: until they are known to be published, and then for a while.
+task_frames = Table(
+    "task_frames",
     metadata,
-    Column("id", _RowId, primary_key=True, autoincrement=True),
-    Column("task_id", _RowId, nullable=False),
-    Column("revision", Integer, nullable=False),
+    Column("task_id", _RowId, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
     Column("payload", _LongBytes, nullable=False),
-    **_NUMBERED,
+    Column("published", Boolean, nullable=False),
+    # Unix milliseconds of the database's clock.
+    Column("stored_ms", BigInteger, nullable=False),
+    Index("ix_task_frames_published_stored_ms", "published", "stored_ms"),
+    **_OPTIONS,
 )

@@ -49,9 +49,17 @@ def test_only_settings_modules_read_the_environment() -> None:
     assert {m for m in readers if m.name != "settings.py" and not in_folder(m, "libs/local_stack")} == set()
 
 
+def test_tests_speak_to_a_gateway_only_through_clients_that_check() -> None:
+    """What reaches a test past tests/clients.py is compared with nothing."""
+    unchecked = {"websockets.asyncio.client", "libs.client.connection.open_client"}
+    modules = {module for module in source.modules("tests") if unchecked & source.imports(module)}
+    assert {str(module) for module in modules} == {"tests/clients.py"}
+
+
 def test_the_contract_needs_only_msgspec() -> None:
-    """Whoever speaks the contract, in whatever process, needs nothing else."""
-    needed = {name for module in source.modules("libs/contract") for name in source.packages(module)}
+    """Whoever speaks the contract or publishes it, in whatever process, needs nothing else."""
+    modules = source.modules("libs/contract", "libs/contract_docs")
+    needed = {name for module in modules for name in source.packages(module)}
     assert needed - set(sys.stdlib_module_names) == {"libs", "msgspec"}
 
 

@@ -27,13 +27,19 @@ def names(settings: type[BaseSettings]) -> dict[str, str]:
     }
 
 
+def compose_variables() -> set[str]:
+    """What docker-compose.yml takes from `.env` itself."""
+    return set(re.findall(r"\$\{([A-Z_]+)", (source.ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+
+
 def example() -> dict[str, str]:
     return dict(SETTING.findall((source.ROOT / ".env.example").read_text(encoding="utf-8")))
 
 
 def test_the_example_names_exactly_the_settings_that_exist() -> None:
     """No setting is hidden, and none is described that nobody reads."""
-    assert set(example()) == {name for settings in settings_classes() for name in names(settings).values()}
+    read = {name for settings in settings_classes() for name in names(settings).values()}
+    assert set(example()) == read | compose_variables()
 
 
 @pytest.mark.parametrize("settings", settings_classes(), ids=lambda settings: settings.__module__)

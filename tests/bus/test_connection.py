@@ -6,7 +6,8 @@ from time import monotonic
 
 import pytest
 
-from libs.bus.connection import Bus, BusUnavailable, ConnectionLost, NobodyListens, connect, without_password
+from libs.bus.addresses import without_password
+from libs.bus.connection import Bus, BusUnavailable, ConnectionLost, NobodyListens, connect
 from libs.contract.errors import ErrorCode, RequestError
 from tests.brokers import Server, nats_server
 from tests.waiting import until, until_answer

@@ -17,9 +17,11 @@ from tests.scripted_model.server import ScriptedModel
 
 
 @asynccontextmanager
-async def catalog_of(url: str, default: str | None = None, **ages: float) -> AsyncIterator[ModelCatalog]:
+async def catalog_of(
+    url: str, default: str | None = None, *, remember_failures: bool = False, **ages: float
+) -> AsyncIterator[ModelCatalog]:
     async with open_model_server(url) as server:
-        catalog = ModelCatalog(server, default=default, **ages)
+        catalog = ModelCatalog(server, default=default, remember_failures=remember_failures, **ages)
         try:
             yield catalog
         finally:

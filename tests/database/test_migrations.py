@@ -1,20 +1,24 @@
 """The chat worker's migrations: from nothing, again, at once, after a crash, and equal to its tables."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from libs.database.engine import opened_engine
-from libs.database.migrations import MigrationFailed, Upgrade, upgrade
+from libs.database.migrations import MigrationFailed, Upgrade, newest, upgrade
 from services.chat_worker import tables
-from tests.databases import CHAT_MIGRATIONS
+from tests.databases import CHAT_MIGRATIONS, TASK_MIGRATIONS
 
 NEWEST = "0001"
+ROOT = Path(__file__).parents[2]
 
 
 async def asked(url: str, question: Any) -> Any:
@@ -155,3 +159,30 @@ def migrations(folder: Path, statements: str) -> Path:
         f"from alembic import op\nrevision = '0001'\ndown_revision = None\n\ndef upgrade():\n    {statements}\n"
     )
     return versions.parent
+
+
+@pytest.mark.parametrize("folder", [CHAT_MIGRATIONS, TASK_MIGRATIONS], ids=lambda folder: folder.parent.name)
+def test_the_newest_file_is_the_newest_revision(folder: Path) -> None:
+    """What Alembic would find out by importing it and all of them."""
+    assert newest(folder) == ScriptDirectory(str(folder)).get_current_head()
+
+
+async def test_where_nothing_is_to_be_done_alembic_is_not_imported(tmp_path: Path) -> None:
+    """It takes as long as the whole rest of the provisioning step, at every start."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.db'}"
+    await upgrade(url, CHAT_MIGRATIONS)
+    program = f"""
+import asyncio, pathlib, sys
+from libs.database.migrations import upgrade
+print(asyncio.run(upgrade({url!r}, pathlib.Path({str(CHAT_MIGRATIONS)!r}))), "alembic" in sys.modules)
+"""
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == (f"{Upgrade(NEWEST, NEWEST)} False\n", "")

@@ -25,7 +25,8 @@ def provisioned(nats_url: str, database_url: str) -> subprocess.CompletedProcess
     inherited = dict(os.environ)  # noqa: TID251 (the child needs PATH and the like)
     return subprocess.run(
         [sys.executable, "-m", "libs.provisioning"],
-        env=inherited | {"NATS_URL": nats_url, "CHAT_WORKER_DATABASE_URL": database_url},
+        env=inherited
+        | {"NATS_URL": nats_url, "CHAT_WORKER_DATABASE_URL": database_url, "TASK_SERVICE_DATABASE_URL": ""},
         cwd=ROOT,
         capture_output=True,
         text=True,

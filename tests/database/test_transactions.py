@@ -221,3 +221,15 @@ async def test_a_database_whose_file_was_removed_is_not_ready(tmp_path: Path) ->
         file.rename(tmp_path / "elsewhere.db")
         with pytest.raises(DatabaseUnavailable, match="the file is not there"):
             await check(engine)
+
+
+async def test_a_cancellation_is_never_forgotten(mariadb_url: str) -> None:
+    """At whatever moment it comes, also while connecting: a unit of work that had not ended ends as cancelled."""
+    async with opened_engine(mariadb_url) as engine:
+        for number in range(150):
+            task = asyncio.create_task(ping(engine))
+            # Cancelled units leave no connection behind, so the next one connects anew, which takes some 3 ms.
+            await asyncio.sleep(number * 0.00003)
+            asked = task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() == asked

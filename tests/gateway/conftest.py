@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from libs.bus.connection import Bus, connect
-from libs.client.connection import Client, open_client
+from libs.client.connection import Client
 from tests.brokers import Server, nats_server, valkey_server
+from tests.clients import open_client
 from tests.processes import ServiceProcess, service
 
 

@@ -6,14 +6,17 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import Raw
 
 from libs.bus.connection import Bus
 from libs.contract import frames, monitoring, subjects
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from libs.contract.monitoring import Demand, Metrics
-from libs.contract.tasks import Task, TaskPriority, TaskState, TaskStatus
+from libs.contract.tasks import MissedChanges, Task, TaskPriority, TaskState, TaskStatus
 
+# So many missed changes come in one answer.
+BATCH = 2
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -32,6 +35,7 @@ class PlayedTasks:
     def __init__(self, bus: Bus) -> None:
         self.revision = 1
         self.asked: list[str] = []
+        self.keeps_changes = True
         self.answering = asyncio.Event()
         self.answering.set()
         self._bus = bus
@@ -40,10 +44,15 @@ class PlayedTasks:
         request = msgspec.json.decode(payload, type=ClientRequest)
         self.asked.append(subjects.last_token(subject))
         await self.answering.wait()
-        task_id = msgspec.json.decode(request.data)["taskId"]
+        asked = msgspec.json.decode(request.data)
+        task_id = asked["taskId"]
         if task_id > 900:
             error = RequestError(ErrorCode.NOT_FOUND, f"There is no task {task_id}.")
             return frames.encode_error(error, frame_id=request.frame_id)
+        if request.type == "task:changes":
+            missed = range(asked["afterRevision"] + 1, self.revision + 1)[:BATCH] if self.keeps_changes else ()
+            data = MissedChanges([Raw(update_frame(1, number)) for number in missed], complete=self.keeps_changes)
+            return frames.encode("task:changes", data)
         return frames.encode("task:update", task_state(task_id, self.revision), frame_id=request.frame_id)
 
     async def change(self, *, publish: bool = True) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from websockets.asyncio.client import connect
 
 from libs.client.connection import Client, ClientError
 from services.gateway.routes import ROUTES
+from tests.clients import open_socket
 from tests.processes import ServiceProcess
 from tests.waiting import until_answer
 
@@ -95,7 +95,7 @@ def test_ten_thousand_random_bad_frames_close_nothing_and_leave_no_task(shared_g
 
 
 async def _connected(shared_gateway: ServiceProcess) -> Any:
-    socket = await connect(shared_gateway.ws, ping_interval=None)
+    socket = await open_socket(shared_gateway.ws)
     await socket.recv()
     return socket
 

@@ -3,21 +3,34 @@
 import asyncio
 import json
 import signal
+from datetime import UTC, datetime
 from time import perf_counter
 
 import msgspec
 import pytest
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from libs.bus.connection import Bus
 from libs.bus.work_queue import WorkItem, WorkQueue
-from libs.client.connection import Client, ClientError, open_client
+from libs.client.connection import Client, ClientError
 from libs.contract import frames, streams, subjects
+from libs.contract.chat import ChatMessage, MessageStatus, Models, Role
 from libs.contract.frames import ClientRequest
+from libs.contract.monitoring import Hosts
 from tests.brokers import Server
+from tests.clients import open_client, open_socket
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer
+
+STORED = ChatMessage(
+    id=1,
+    role=Role.USER,
+    content="Olá! 👋",
+    timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    conversation_id=7,
+    request_id="abc",
+    status=MessageStatus.COMPLETE,
+)
 
 
 async def test_the_first_frame_tells_who_the_client_is_and_what_it_may_do(visitor: Client) -> None:
@@ -41,13 +54,16 @@ async def test_ping_is_answered_by_the_gateway_itself_with_the_id_echoed(visitor
 
 async def test_replies_are_forwarded_byte_for_byte(shared_bus: Bus, shared_gateway: ServiceProcess) -> None:
     """The gateway does not decode what a worker has finished."""
-    odd = '{"type":"chat:streaming","data":  {"chunk":"Olá 👋🏽 \\u00e1"} ,"z":1.50}'.encode()
+    odd = (
+        '{"type":"chat:streaming","data":  {"done":false ,"chunk":"Olá 👋🏽 \\u00e1","seq":1,"epoch":1,'
+        '"messageId":2,"conversationId":1, "ttftMs":1.50}  }'
+    ).encode()
 
     async def answer(_: str, payload: bytes) -> bytes:
         await shared_bus.publish(msgspec.json.decode(payload, type=ClientRequest).reply, odd)
         return odd
 
-    async with shared_bus.serving(subjects.chat_query("history"), answer), connect(shared_gateway.ws) as socket_:
+    async with shared_bus.serving(subjects.chat_query("history"), answer), open_socket(shared_gateway.ws) as socket_:
         await socket_.recv()
         await socket_.send('{"type":"chat:history"}')
         assert [await socket_.recv(), await socket_.recv()] == [odd.decode()] * 2
@@ -60,14 +76,14 @@ async def test_a_stored_request_reaches_the_queue_with_all_that_a_worker_needs(b
     async def take(item: WorkItem) -> None:
         request = msgspec.json.decode(item.payload, type=ClientRequest)
         taken.append(request)
-        await bus.publish(request.reply, frames.encode("chat:message", {"role": "user"}, frame_id=request.frame_id))
+        await bus.publish(request.reply, frames.encode("chat:message", STORED, frame_id=request.frame_id))
         await item.done()
 
     queue = WorkQueue(bus, streams.CHAT, take, slots=1)
     running = asyncio.create_task(queue.run())
     data = {"message": "Olá! 👋", "conversationId": 7, "requestId": "abc", "more": [1]}
     await client.send({"type": "chat:send", "id": "mine", "data": data})
-    assert await client.pushed.get() == {"type": "chat:message", "id": "mine", "data": {"role": "user"}}
+    assert await client.pushed.get() == {"type": "chat:message", "id": "mine", "data": msgspec.to_builtins(STORED)}
     queue.stop()
     await running
     (request,) = taken
@@ -89,17 +105,20 @@ async def test_a_slow_answer_does_not_hold_up_the_frames_behind_it(shared_bus: B
 
     async def answer(_: str, payload: bytes) -> bytes:
         await finish.wait()
-        return frames.encode("chat:history", [], frame_id=msgspec.json.decode(payload, type=ClientRequest).frame_id)
+        asked = msgspec.json.decode(payload, type=ClientRequest)
+        return frames.encode("monitoring:hosts", Hosts([]), frame_id=asked.frame_id)
 
-    async with shared_bus.serving(subjects.chat_query("history"), answer):
-        questions = [asyncio.create_task(visitor.ask("chat:history")) for _ in range(17)]
+    async with shared_bus.serving(subjects.monitoring_query("hosts"), answer):
+        # By then the subscription has reached the server: no question finds nobody there.
+        await shared_bus.ping()
+        questions = [asyncio.create_task(visitor.ask("monitoring:hosts")) for _ in range(17)]
         await visitor.ask("ping")
         with pytest.raises(ClientError) as caught:
             await questions[16]
         assert caught.value.code == "busy"
         finish.set()
         answers = await asyncio.gather(*questions[:16])
-    assert {answer["type"] for answer in answers} == {"chat:history"}
+    assert {answer["type"] for answer in answers} == {"monitoring:hosts"}
 
 
 async def test_while_nats_is_away_sockets_stay_and_requests_fail_at_once(
@@ -137,7 +156,7 @@ async def test_losing_valkey_changes_nothing_but_a_note_in_readiness(
 
 async def test_a_client_that_does_not_read_is_sent_away_and_delays_nobody(bus: Bus, gateway: ServiceProcess) -> None:
     """Past its queue's bound: closed with 4102; another client's pings go on."""
-    async with connect(gateway.ws, max_queue=1, ping_interval=None) as slow, open_client(gateway.ws) as other:
+    async with open_socket(gateway.ws, max_queue=1) as slow, open_client(gateway.ws) as other:
         await slow.recv()
         reply = await _reply_subject(bus, slow)
         slow.transport.pause_reading()
@@ -164,7 +183,7 @@ async def _reply_subject(bus: Bus, socket_: object) -> str:
 
     async def answer(_: str, payload: bytes) -> bytes:
         learnt.append(msgspec.json.decode(payload, type=ClientRequest).reply)
-        return frames.encode("model:list", {})
+        return frames.encode("model:list", Models(models=[], default=None))
 
     async with bus.serving(subjects.chat_query("model_list"), answer):
         await socket_.send('{"type":"model:list"}')  # type: ignore[attr-defined]
@@ -198,7 +217,7 @@ async def test_churn_leaves_nothing_behind(shared_gateway: ServiceProcess) -> No
 
 async def test_a_gateway_that_stops_sends_its_clients_away_in_order_and_exits_cleanly(gateway: ServiceProcess) -> None:
     """`session:draining`, then 4200 within the window; no new sockets; exit code 0."""
-    async with connect(gateway.ws) as one, connect(gateway.ws) as other:
+    async with open_socket(gateway.ws) as one, open_socket(gateway.ws) as other:
         for socket_ in (one, other):
             await socket_.recv()
         gateway.signal(signal.SIGTERM)
@@ -212,6 +231,6 @@ async def test_a_gateway_that_stops_sends_its_clients_away_in_order_and_exits_cl
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 4200
     with pytest.raises((OSError, InvalidStatus)):
-        async with connect(gateway.ws):
+        async with open_socket(gateway.ws):
             pass
     assert await asyncio.to_thread(gateway.wait) == 0

@@ -7,10 +7,10 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
-from websockets.asyncio.client import connect
 
 from libs.bus.connection import Bus
-from libs.client.connection import Client, ClientError, open_client
+from libs.client.connection import Client, ClientError
+from tests.clients import open_client, open_socket
 from tests.gateway.played import played_tasks, publish_sample
 from tests.processes import ServiceProcess
 from tests.waiting import until_answer
@@ -60,7 +60,7 @@ async def test_a_client_that_reads_slowly_gets_the_newest_sample_and_stays(
     shared_bus: Bus, shared_gateway: ServiceProcess
 ) -> None:
     """More samples than its queue holds: the ones in between are left out."""
-    async with connect(shared_gateway.ws, max_queue=1, ping_interval=None, compression=None) as slow:
+    async with open_socket(shared_gateway.ws, max_queue=1, compression=None) as slow:
         await slow.recv()
         await slow.send('{"type":"monitoring:subscribe","data":{"hosts":["busy"],"intervalSeconds":1}}')
         await slow.recv()

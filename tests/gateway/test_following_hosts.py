@@ -5,9 +5,10 @@ from typing import Any
 
 from libs.bus.connection import Bus, connect
 from libs.bus.streams import provision
-from libs.client.connection import Client, open_client
+from libs.client.connection import Client
 from libs.contract import streams, subjects
 from tests.brokers import Server
+from tests.clients import open_client
 from tests.gateway.played import hearing_demands, publish_sample
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer

@@ -6,9 +6,10 @@ import pytest
 
 from libs.bus.connection import Bus
 from libs.bus.streams import provision
-from libs.client.connection import Client, ClientError, open_client
+from libs.client.connection import Client, ClientError
 from libs.contract import streams
 from tests.brokers import Server
+from tests.clients import open_client
 from tests.gateway.played import played_tasks
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer
@@ -67,15 +68,29 @@ async def test_updates_are_shown_once_and_in_order_however_they_arrive(shared_bu
         assert tasks.asked.count("get") == 1
 
 
-async def test_a_gap_that_lasts_is_closed_with_the_present_state(shared_bus: Bus, visitor: Client) -> None:
-    """A message of the bus was lost: nobody has to ask."""
+async def test_what_the_bus_has_lost_is_asked_for_and_shown_in_order(shared_bus: Bus, visitor: Client) -> None:
+    """Every revision, in as many answers as it takes; the client does nothing."""
     async with played_tasks(shared_bus) as tasks:
         await visitor.ask("task:subscribe", {"taskId": 1})
-        await tasks.change(publish=False)
+        for _ in range(5):
+            await tasks.change(publish=False)
         await tasks.change()
-        found = await revisions(visitor, 2)
-        assert found[0] == 1
-        assert found[-1] == 3
+        assert await revisions(visitor, 7) == [1, 2, 3, 4, 5, 6, 7]
+        await tasks.change()
+        assert await revisions(visitor, 1) == [8]
+
+
+async def test_what_is_no_longer_kept_is_replaced_by_the_task_as_it_stands(shared_bus: Bus, visitor: Client) -> None:
+    """A jump, and then every change again."""
+    async with played_tasks(shared_bus) as tasks:
+        tasks.keeps_changes = False
+        await visitor.ask("task:subscribe", {"taskId": 1})
+        for _ in range(5):
+            await tasks.change(publish=False)
+        await tasks.change()
+        assert await revisions(visitor, 2) == [1, 7]
+        await tasks.change()
+        assert await revisions(visitor, 1) == [8]
 
 
 async def test_a_task_that_does_not_exist_is_an_error_and_leaves_nothing_behind(
@@ -136,13 +151,14 @@ async def test_after_nats_was_away_a_followed_task_is_brought_up_to_date(
         await client.ask("task:subscribe", {"taskId": 1})
         nats.kill()
         await until_answer(lambda: asyncio.to_thread(lambda: not gateway.is_ready()))
-        await tasks.change(publish=False)
+        for _ in range(2):
+            await tasks.change(publish=False)
         nats.start()
         await until_answer(lambda: asyncio.to_thread(gateway.is_ready))
         await provision(bus, streams.ALL)
-        assert await revisions(client, 2) == [1, 2]
+        assert await revisions(client, 3) == [1, 2, 3]
         await tasks.change()
-        assert await revisions(client, 1) == [3]
+        assert await revisions(client, 1) == [4]
 
 
 async def nothing_followed(gateway: ServiceProcess) -> bool:

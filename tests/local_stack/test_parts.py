@@ -8,7 +8,7 @@ import nats
 import pytest
 import redis.asyncio
 
-from libs.local_stack import broker, builtin_model, cache, ports
+from libs.local_stack import broker, builtin_model, cache, model_weights, ports
 from libs.local_stack import supervisor as supervising
 from libs.local_stack.data_folder import DataFolder
 from libs.local_stack.processes import Program
@@ -82,6 +82,6 @@ async def test_the_built_in_model_is_ready_with_4096_tokens_for_each_answer_and_
     await supervisor.ready()
     async with httpx.AsyncClient(trust_env=False) as client:
         [model] = (await client.get(f"{program.url}/models")).json()["data"]
-    assert (model["id"], model["meta"]["n_ctx"]) == (builtin_model.NAME, 4096)
+    assert (model["id"], model["meta"]["n_ctx"]) == (model_weights.NAME, 4096)
     async with asyncio.timeout(1):
         await supervisor.stop()

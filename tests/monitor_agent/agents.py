@@ -1,5 +1,6 @@
 """Agents as processes, what they are asked, and what is heard of them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from libs.bus.connection import Bus
 from libs.contract import subjects
 from libs.contract.frames import ClientRequest, ErrorData
 from libs.contract.ids import LOCAL_USER, new_id
-from libs.contract.monitoring import Demand, Metrics
+from libs.contract.monitoring import Demand, HistoryPoint, Metrics, MonitoringHistoryData
 from tests.brokers import Server
 from tests.processes import ServiceProcess, service
 from tests.waiting import until
@@ -92,3 +93,19 @@ async def ask(bus: Bus, name: str, data: object = None) -> AnswerFrame:
     )
     answer = await bus.request(subjects.monitoring_query(name), msgspec.json.encode(request), timeout=5)
     return msgspec.json.decode(answer, type=AnswerFrame)
+
+
+async def kept(bus: Bus, host: str) -> list[HistoryPoint]:
+    """The history of a host; nothing when there is no answer with one."""
+    answer = await ask(bus, "history", {"host": host, "minutes": 1})
+    if answer.type != "monitoring:history":
+        return []
+    return msgspec.json.decode(answer.data, type=MonitoringHistoryData).points
+
+
+async def until_kept(bus: Bus, host: str, count: int, *, seconds: float = 10) -> list[HistoryPoint]:
+    """The history of a host as soon as it has so many points."""
+    async with asyncio.timeout(seconds):
+        while len(points := await kept(bus, host)) < count:  # noqa: ASYNC110 (as in tests.waiting)
+            await asyncio.sleep(0.05)
+    return points

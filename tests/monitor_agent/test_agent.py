@@ -1,33 +1,20 @@
 """An agent as production runs it: a process with a real NATS and a real Valkey."""
 
-import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 import psutil
-import pytest
 
-from libs.bus.connection import Bus, connect
-from libs.bus.last_values import last_value
-from libs.bus.streams import provision
-from libs.contract import monitoring, streams, subjects
-from libs.contract.monitoring import HistoryPoint, Hosts, HostStatus, Metrics, MonitoringHistoryData
+from libs.bus.connection import Bus
+from libs.contract.monitoring import Hosts, HostStatus, Metrics, MonitoringHistoryData
 from tests.brokers import Server
-from tests.monitor_agent.agents import agent, ask, demand, error_of, hearing
+from tests.monitor_agent.agents import agent, ask, demand, error_of, hearing, kept, until_kept
 from tests.processes import ServiceProcess
-from tests.waiting import until, until_answer
-
-
-@pytest.fixture
-def running(bus: Bus, nats: Server, valkey: Server, tmp_path: Path) -> Iterator[ServiceProcess]:
-    """An agent named `one.example`."""
-    with agent("one.example", nats, valkey, tmp_path) as started:
-        yield started
+from tests.waiting import until
 
 
 async def test_the_first_sample_comes_within_a_second_and_tells_everything(
@@ -51,17 +38,6 @@ async def test_the_first_sample_comes_within_a_second_and_tells_everything(
     assert sample.processes.top
     assert sample.load_average is not None
     assert len(sample.load_average) == 3
-
-
-async def test_an_agent_may_start_before_its_stream_is_there(nats: Server, valkey: Server, tmp_path: Path) -> None:
-    """Its first sample waits for the provisioning step, so that who comes next need not wait for the second."""
-    async with connect(nats.url, name="test") as bus, hearing(bus, "early") as heard:
-        with agent("early", nats, valkey, tmp_path):
-            await provision(bus, streams.ALL)
-            await until(lambda: heard.payloads, seconds=2)
-            last = await last_value(bus, streams.MONITORING, subjects.monitoring_sampled("early"))
-    assert last is not None
-    assert [last.payload] == heard.payloads
 
 
 async def test_no_argument_of_any_process_leaves_the_host(
@@ -108,21 +84,6 @@ async def test_two_agents_on_one_machine_are_two_hosts(bus: Bus, nats: Server, v
     ]
 
 
-async def test_samples_come_faster_only_while_somebody_demands_it(bus: Bus, running: ServiceProcess) -> None:
-    """The demand of a watcher that has gone lapses by itself; the last promise is kept all the same."""
-    async with hearing(bus, "one.example") as heard:
-        await demand(bus, 1, host="one.example")
-        started = monotonic()
-        await until(lambda: len(heard.payloads) >= 4)
-        assert monotonic() - started < 5
-        assert {sample.interval_seconds for sample in heard.samples} == {1}
-        await until(lambda: heard.samples[-1].interval_seconds == 10, seconds=monitoring.DEMAND_SECONDS + 5)
-        # It promised the next in 10 s: had it gone on at 1 s, the next would be here.
-        count = len(heard.payloads)
-        with pytest.raises(TimeoutError):
-            await until(lambda: len(heard.payloads) > count, seconds=2)
-
-
 async def test_a_demand_brings_the_next_sample_forward(bus: Bus, running: ServiceProcess) -> None:
     """Who asks for 1 s does not wait for the 10 s that were promised before."""
     async with hearing(bus, "one.example") as heard:
@@ -138,33 +99,6 @@ async def test_a_demand_that_is_no_demand_changes_nothing(bus: Bus, running: Ser
     await until(lambda: len([line for line in running.lines() if line["event"] == "a demand was not understood"]) == 4)
     assert running.is_ready()
     await until(lambda: running.metric("monitor_agent_interval_seconds") == 10)
-
-
-async def kept(bus: Bus, host: str) -> list[HistoryPoint]:
-    """The history of a host; nothing when there is no answer with one."""
-    answer = await ask(bus, "history", {"host": host, "minutes": 1})
-    if answer.type != "monitoring:history":
-        return []
-    return msgspec.json.decode(answer.data, type=MonitoringHistoryData).points
-
-
-async def until_kept(bus: Bus, host: str, count: int, *, seconds: float = 10) -> list[HistoryPoint]:
-    """The history of a host as soon as it has so many points."""
-    async with asyncio.timeout(seconds):
-        while len(points := await kept(bus, host)) < count:  # noqa: ASYNC110 (as in tests.waiting)
-            await asyncio.sleep(0.05)
-    return points
-
-
-async def test_history_outlives_the_agent(bus: Bus, nats: Server, valkey: Server, tmp_path: Path) -> None:
-    """It lies in Valkey: the agent that is started again goes on with it."""
-    async with hearing(bus, "kept") as heard:
-        with agent("kept", nats, valkey, tmp_path):
-            await until_kept(bus, "kept", 1)
-        with agent("kept", nats, valkey, tmp_path):
-            points = await until_kept(bus, "kept", 2)
-    told = [(sample.timestamp, sample.cpu.usage, sample.memory.used) for sample in heard.samples]
-    assert [(point.timestamp, point.cpu_usage, point.memory_used) for point in points] == told
 
 
 async def test_one_point_is_kept_for_ten_seconds_however_fast_the_samples_are(
@@ -183,88 +117,6 @@ async def test_the_only_host_need_not_be_named(bus: Bus, running: ServiceProcess
     answer = await ask(bus, "history")
     assert (answer.type, answer.id) == ("monitoring:history", "7")
     assert msgspec.json.decode(answer.data, type=MonitoringHistoryData).host == "one.example"
-
-
-async def test_without_valkey_sampling_goes_on_and_history_says_why_it_cannot_answer(
-    bus: Bus, running: ServiceProcess, valkey: Server
-) -> None:
-    """And what was sampled meanwhile is in it when Valkey is back."""
-    await until_kept(bus, "one.example", 1)
-    valkey.kill()
-    async with hearing(bus, "one.example") as heard:
-        await demand(bus, 1)
-        await until(lambda: len(heard.payloads) == 2)
-        error = error_of(await ask(bus, "history", {"host": "one.example"}))
-        assert (error.code, error.retryable) == ("service_unavailable", True)
-        assert error.message == (
-            "The history is kept in Valkey, which does not answer. Live metrics go on; ask again later."
-        )
-        readiness = running.readiness()
-        assert readiness["ready"]
-        assert readiness["optional"]["valkey"] != "ok"
-        # Taken while Valkey was away.
-        await until(lambda: running.metric("monitor_agent_history_points_waiting") == 1, seconds=12)
-    valkey.start()
-    # Its memory was all that Valkey had here, so only what waited is there now.
-    assert len(await until_kept(bus, "one.example", 1)) == 1
-    assert [line["event"] for line in running.lines() if "history" in line["event"]] == [
-        "the history cannot be written; it waits in memory",
-        "the history is written again",
-    ]
-
-
-async def test_a_frozen_valkey_delays_no_sample(bus: Bus, running: ServiceProcess, valkey: Server) -> None:
-    """Nor does the question for history wait for long."""
-    await until_kept(bus, "one.example", 1)
-    valkey.freeze()
-    async with hearing(bus, "one.example") as heard:
-        await demand(bus, 1)
-        started = monotonic()
-        assert (await ask(bus, "history", {"host": "one.example"})).type == "error"
-        await until(lambda: len(heard.payloads) >= 3)
-    assert monotonic() - started < 5
-
-
-async def test_samples_come_again_when_nats_is_back(bus: Bus, running: ServiceProcess, nats: Server) -> None:
-    """Those taken meanwhile are not sent late in a heap."""
-    async with hearing(bus, "one.example") as heard:
-        await demand(bus, 1)
-        await heard.next()
-        nats.kill()
-        await until(lambda: running.metric("monitor_agent_samples_total") > len(heard.payloads) + 1)
-        before = len(heard.payloads)
-        nats.start()
-        await until(lambda: bus.connected)
-        await demand(bus, 1)
-        await until(lambda: len(heard.payloads) > before + 1)
-        first, second = heard.samples[before : before + 2]
-    assert (second.timestamp - first.timestamp).total_seconds() > 0.5
-    # The stream is still there, or the host would be known to nobody who comes late.
-    assert await statuses(bus) == {"one.example": HostStatus.LIVE}
-
-
-async def statuses(bus: Bus) -> dict[str, HostStatus]:
-    """Every host that is known, and how it stands."""
-    hosts = msgspec.json.decode((await ask(bus, "hosts")).data, type=Hosts).hosts
-    return {state.host: state.status for state in hosts}
-
-
-async def test_a_host_whose_agent_is_killed_becomes_stale(
-    bus: Bus, nats: Server, valkey: Server, tmp_path: Path
-) -> None:
-    """Said by whoever still lives."""
-    with agent("witness", nats, valkey, tmp_path), agent("victim", nats, valkey, tmp_path) as victim:
-        async with hearing(bus, "victim") as heard:
-            await demand(bus, 1, host="victim")
-            await until(lambda: heard.payloads and heard.samples[-1].interval_seconds == 1)
-        victim.signal(signal.SIGKILL)
-        victim.wait()
-        assert await statuses(bus) == {"victim": HostStatus.LIVE, "witness": HostStatus.LIVE}
-
-        async def is_stale() -> bool:
-            return await statuses(bus) == {"victim": HostStatus.STALE, "witness": HostStatus.LIVE}
-
-        await until_answer(is_stale, seconds=monitoring.stale_after(1) + 5)
 
 
 async def test_a_question_that_no_agent_knows_is_refused_by_name(bus: Bus, running: ServiceProcess) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from services.monitor_agent.readings import memory
 from services.monitor_agent.readings.cpu import CpuReading, temperature
-from services.monitor_agent.readings.disks import Partition, shown
+from services.monitor_agent.readings.disks import DisksReading, Partition, shown
 from services.monitor_agent.readings.names import printable
+from services.monitor_agent.readings.network import Bytes, counted
 from services.monitor_agent.readings.rates import Rates, percent
 from tests.waiting import wait_until
 
@@ -100,6 +101,38 @@ def test_each_disk_is_shown_once_and_images_not_at_all(tmp_path: Path) -> None:
         Partition("/dev/loop1", str(image), "squashfs"),
     ]
     assert shown(partitions) == [partitions[2], partitions[0]]
+
+
+def test_in_a_container_only_what_is_mounted_under_the_root_of_the_host_is_shown(tmp_path: Path) -> None:
+    """The container's own mounts are none of the host's."""
+    root, data, own = (tmp_path / name for name in ("host", "host/data", "own"))
+    for folder in (root, data, own):
+        folder.mkdir()
+    partitions = [
+        Partition("/dev/sda1", str(own), "ext4"),
+        Partition("/dev/sdb1", str(data), "xfs"),
+        Partition("/dev/sda1", str(root), "ext4"),
+    ]
+    assert shown(partitions, root) == [partitions[2], partitions[1]]
+
+
+def test_the_disk_is_that_of_the_root_of_the_host(tmp_path: Path) -> None:
+    """Its size is known also where the container's own root is another file system."""
+    disk, _ = DisksReading(tmp_path).read()
+    assert disk.total == psutil.disk_usage(str(tmp_path)).total
+
+
+def test_the_interfaces_are_those_of_process_1(tmp_path: Path) -> None:
+    """A container has a network of its own, and only sees the host's there."""
+    file = tmp_path / "dev"
+    heading = "Inter-|   Receive  |  Transmit\n face |bytes packets errs |bytes packets\n"
+    file.write_text(f"{heading}    lo: 7 1 0 0 0 0 0 0 7 1 0 0 0 0 0 0\n eth0:1500 2 0 0 0 0 0 0 99 1 0 0 0 0 0 0\n")
+    assert counted(file) == {"lo": Bytes(7, 7), "eth0": Bytes(1500, 99)}
+
+
+def test_where_process_1_cannot_be_seen_the_interfaces_are_the_own_ones(tmp_path: Path) -> None:
+    """As on macOS."""
+    assert counted(tmp_path / "none").keys() == psutil.net_io_counters(pernic=True).keys()
 
 
 def test_memory_adds_up() -> None:

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from libs.bus.connection import Bus
-from libs.contract.monitoring import Metrics
+from libs.contract.monitoring import Demand, Metrics
 from services.monitor_agent import sampler as sampler_module
+from services.monitor_agent.demands import Demands
 from services.monitor_agent.history import History
 from services.monitor_agent.own_thread import OwnThread
 from services.monitor_agent.sampler import Sampler
@@ -18,7 +20,7 @@ from services.monitor_agent.sampling import Sampling
 from tests.brokers import Server
 from tests.monitor_agent.agents import hearing
 from tests.processes import ROOT
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 
 async def test_a_sample_that_fails_is_followed_by_the_next(bus: Bus, valkey: Server) -> None:
@@ -34,11 +36,32 @@ async def test_a_sample_that_fails_is_followed_by_the_next(bus: Bus, valkey: Ser
         return sampler.sample(interval_seconds)
 
     async with Redis.from_url(valkey.url) as client, hearing(bus, "h") as heard:
-        sampling = Sampling(bus, take_sample, History(client, "h"), host="h", interval_seconds=1)
+        sampling = Sampling(bus, take_sample, History(client, "h"), host="h", demands=Demands(1))
         running = asyncio.create_task(sampling.run())
         await heard.next()
         running.cancel()
     assert attempts == 2
+
+
+async def test_samples_come_faster_only_while_somebody_demands_it(bus: Bus, valkey: Server) -> None:
+    """The demand of a watcher that has gone lapses by itself; the last promise is kept all the same."""
+    sampler = Sampler("h", lm_studio_url="", nvml=None)
+
+    async def take_sample(interval_seconds: int) -> Metrics:
+        return sampler.sample(interval_seconds)
+
+    async with Redis.from_url(valkey.url) as client, hearing(bus, "h") as heard:
+        demands = Demands(3, held_seconds=1.5)
+        sampling = Sampling(bus, take_sample, History(client, "h"), host="h", demands=demands)
+        sampling.hear_demand("", msgspec.json.encode(Demand(1)))
+        running = asyncio.create_task(sampling.run())
+        assert (await heard.next()).interval_seconds == 1
+        await until(lambda: heard.samples[-1].interval_seconds == 3)
+        # It promised the next in 3 s: had it gone on at 1 s, the next would be here.
+        count = len(heard.payloads)
+        with pytest.raises(TimeoutError):
+            await until(lambda: len(heard.payloads) > count, seconds=1.5)
+        running.cancel()
 
 
 async def test_an_agent_whose_sample_does_not_end_says_that_it_is_not_ready(bus: Bus, valkey: Server) -> None:
@@ -49,7 +72,7 @@ async def test_an_agent_whose_sample_does_not_end_says_that_it_is_not_ready(bus:
         raise AssertionError
 
     async with Redis.from_url(valkey.url) as client:
-        sampling = Sampling(bus, take_sample, History(client, "h"), host="h", interval_seconds=1)
+        sampling = Sampling(bus, take_sample, History(client, "h"), host="h", demands=Demands(1))
         running = asyncio.create_task(sampling.run())
         await sampling.ping()
         sampling._taken_at -= 100

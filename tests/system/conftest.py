@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from libs.client.connection import Client, open_client
+from libs.client.connection import Client
+from tests.clients import open_client
 from tests.processes import ROOT
 from tests.system.stack import RunningStack, running_stack
 

@@ -5,7 +5,8 @@ import secrets
 
 import pytest
 
-from libs.client.connection import Answer, Client, ClientError, Frame, open_client
+from libs.client.connection import Answer, Client, ClientError, Frame
+from tests.clients import open_client
 from tests.scripted_model.answers import ANSWER_TEXT, THOUGHT_TEXT, expected_answer, numbered_tokens
 from tests.system.chats import assembled, calls_at_model, frames_of, new_conversation, new_request_id
 from tests.system.stack import RunningStack

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from libs.client.connection import ClientError, open_client
+from libs.client.connection import ClientError
+from tests.clients import open_client
 from tests.databases import own_schema
 from tests.scripted_model.answers import expected_answer, numbered_tokens
 from tests.system.chats import Watched, chatting, reached_model

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from libs.client.connection import open_client
+from tests.clients import open_client
 from tests.scripted_model.answers import expected_answer, numbered_tokens
 from tests.system.chats import Watched, chatting, new_request_id
 from tests.system.stack import RunningStack, ready, running_worker

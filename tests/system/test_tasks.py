@@ -5,7 +5,8 @@ import signal
 
 import httpx
 
-from libs.client.connection import Client, Frame, open_client
+from libs.client.connection import Client, Frame
+from tests.clients import open_client
 from tests.system.stack import RunningStack, ready
 from tests.waiting import until_answer
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from libs.contract.tasks import TaskState
 from services.task_service.store import Store
-from services.task_service.store_outbox import Unpublished
+from services.task_service.store_frames import Unpublished
 
 
 class UpdateFrame(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,9 +9,11 @@ from sqlalchemy import Connection, text
 from libs.database.engine import opened_engine
 from libs.database.migrations import Upgrade, upgrade
 from services.task_service import tables
+from services.task_service.store import Store
+from services.task_service.store_frames import Unpublished
 from tests.databases import TASK_MIGRATIONS, own_schema
 
-NEWEST = "0001"
+NEWEST = "0002"
 
 
 async def asked(url: str, question: Any) -> Any:
@@ -47,7 +49,7 @@ async def test_the_schema_is_the_one_that_the_code_describes(database_url: str) 
     """Alembic finds no difference between the migrated database and tables.py, and would find one."""
     await upgrade(database_url, TASK_MIGRATIONS)
     assert await asked(database_url, differences) == []
-    await asked(database_url, lambda connection: connection.execute(text("DROP TABLE outbox")).rowcount)
+    await asked(database_url, lambda connection: connection.execute(text("DROP TABLE task_frames")).rowcount)
     assert await asked(database_url, differences) != []
 
 
@@ -60,7 +62,7 @@ async def test_mariadb_tables_are_transactional_and_compare_bytes(mariadb_url: s
     async with own_schema(mariadb_url) as url:
         await upgrade(url, TASK_MIGRATIONS)
         found = await asked(url, lambda connection: {tuple(row) for row in connection.execute(query)})
-    assert found == {(name, "InnoDB", "utf8mb4_bin") for name in ("outbox", "subtasks", "task_events", "tasks")}
+    assert found == {(name, "InnoDB", "utf8mb4_bin") for name in ("subtasks", "task_events", "task_frames", "tasks")}
 
 
 async def test_a_run_cut_short_on_mariadb_is_completed_by_the_next(mariadb_url: str) -> None:
@@ -80,3 +82,29 @@ async def test_a_run_cut_short_on_mariadb_is_completed_by_the_next(mariadb_url: 
         assert await upgrade(url, TASK_MIGRATIONS) == Upgrade(None, NEWEST)
         assert await asked(url, differences) == []
         assert await asked(url, first_task) == THE_FIRST
+
+
+async def test_frames_that_waited_in_the_outbox_still_wait(database_url: str) -> None:
+    """An installation from before: what it had not published yet is published by the new service."""
+
+    def as_before(connection: Connection) -> None:
+        for statement in (
+            "DROP TABLE task_frames",
+            "CREATE TABLE outbox (id INTEGER PRIMARY KEY, task_id INTEGER, revision INTEGER, payload BLOB)",
+            "INSERT INTO outbox VALUES (1, 7, 3, x'33'), (2, 7, 4, x'34')",
+            "UPDATE alembic_version SET version_num = '0001'",
+        ):
+            connection.execute(text(statement))
+
+    await upgrade(database_url, TASK_MIGRATIONS)
+    await asked(database_url, as_before)
+    assert await upgrade(database_url, TASK_MIGRATIONS) == Upgrade("0001", NEWEST)
+    assert await asked(database_url, differences) == []
+    async with opened_engine(database_url) as engine:
+        waiting: list[Unpublished] = []
+
+        async def send(rows: list[Unpublished]) -> None:
+            waiting.extend(rows)
+
+        await Store(engine).publish(send, limit=10, age_ms=1000)
+    assert waiting == [Unpublished(7, 3, b"3"), Unpublished(7, 4, b"4")]

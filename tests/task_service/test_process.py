@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -50,8 +51,11 @@ async def test_a_task_from_its_creation_to_its_end(tasks: ServiceProcess, bus: B
     listed = await ask(bus, "list", status="cancelled", text="RELATÓRIO")
     assert listed["type"] == "task:list"
     assert [task["id"] for task in listed["data"]["tasks"]] == [task_id]
-    assert tasks.metric("task_service_commands") == 7
-    assert tasks.metric("task_service_updates_published") == 5
+    missed = await ask(bus, "changes", taskId=task_id, afterRevision=2)
+    assert [one["data"] for one in missed["data"]["frames"]] == msgspec.to_builtins(told[1:])
+    assert missed["data"]["complete"] is True
+    assert tasks.metric("task_service_commands") == 8
+    await until_answer(lambda: asyncio.to_thread(lambda: tasks.metric("task_service_updates_published") == 5))
 
 
 async def test_refusals_are_error_frames(tasks: ServiceProcess, bus: Bus) -> None:
@@ -132,7 +136,7 @@ async def test_sigterm_publishes_what_was_changed_and_exits_with_zero(
         await follower.until_revision(revisions[-1])
     assert set(revisions) <= set(follower.revisions)
     async with opened_engine(task_url) as engine, engine.connect() as connection:
-        assert await connection.scalar(text("SELECT count(*) FROM outbox")) == 0
+        assert await connection.scalar(text("SELECT count(*) FROM task_frames WHERE published = 0")) == 0
 
 
 async def test_readiness_names_what_is_away_and_comes_back(tasks: ServiceProcess, nats: Server) -> None:

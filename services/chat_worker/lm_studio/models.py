@@ -117,7 +117,8 @@ class ModelCatalog:
     """Knows the server's models. Close it with `aclose`.
 
     A list younger than `fresh_seconds` is used as it is; up to `stale_seconds` it is used while a new one is fetched
-    behind it; an older one is waited for. Many askers share one fetch. A failed fetch forgets the list.
+    behind it; an older one is waited for. Many askers share one fetch. A failed fetch forgets the list; with
+    `remember_failures` it is the failure that is then used in the same way, so that who can go elsewhere does at once.
     """
 
     def __init__(
@@ -128,14 +129,16 @@ class ModelCatalog:
         fresh_seconds: float = 10.0,
         stale_seconds: float = 60.0,
         try_seconds: float = 2.0,
+        remember_failures: bool = False,
     ) -> None:
         self._server = server
         self._default = default
         self._fresh_seconds = fresh_seconds
         self._stale_seconds = stale_seconds
         self._try_seconds = try_seconds
+        self._remember_failures = remember_failures
         self._lists: tuple[_List, ...] = _LISTS
-        self._models: list[Model] | None = None
+        self._found: list[Model] | RequestError | None = None
         self._fetched_at = 0.0
         self._fetch: asyncio.Task[list[Model]] | None = None
 
@@ -167,6 +170,10 @@ class ModelCatalog:
         """Whether the server lists its models. Raises `RequestError`; a worker without it is still a worker."""
         await self._known()
 
+    def forget(self) -> None:
+        """Something went wrong there: who asks next waits for a new list."""
+        self._found = None
+
     async def aclose(self) -> None:
         if self._fetch is not None:
             self._fetch.cancel()
@@ -175,11 +182,14 @@ class ModelCatalog:
 
     async def _known(self) -> list[Model]:
         age = asyncio.get_running_loop().time() - self._fetched_at
-        if self._models is None or age >= self._stale_seconds:
+        found = self._found
+        if found is None or age >= self._stale_seconds:
             return await self._fetched()
         if age >= self._fresh_seconds:
             self._fetching()
-        return self._models
+        if isinstance(found, RequestError):
+            raise RequestError(found.code, found.message)
+        return found
 
     async def _fetched(self) -> list[Model]:
         # Shielded: one asker who goes away takes the list from nobody else.
@@ -195,12 +205,15 @@ class ModelCatalog:
     async def _refresh(self) -> list[Model]:
         try:
             models = await self._ask_all()
-        except BaseException:
-            self._models = None
+        except BaseException as error:
+            self._keep(error if self._remember_failures and isinstance(error, RequestError) else None)
             raise
-        self._models = models
-        self._fetched_at = asyncio.get_running_loop().time()
+        self._keep(models)
         return models
+
+    def _keep(self, found: list[Model] | RequestError | None) -> None:
+        self._found = found
+        self._fetched_at = asyncio.get_running_loop().time()
 
     async def _ask_all(self) -> list[Model]:
         """The first list that the server has. The one that it had last is asked first: LM Studio logs the others."""

@@ -31,9 +31,10 @@ class Partition(NamedTuple):
 
 
 class DisksReading:
-    """Made once; made, it has taken its first look."""
+    """Made once; made, it has taken its first look. `host_root`: where the root of the host's files is mounted."""
 
-    def __init__(self) -> None:
+    def __init__(self, host_root: Path = Path("/")) -> None:
+        self._host_root = host_root
         self._reads = Rates()
         self._writes = Rates()
         self._mounts: list[Mount] = []
@@ -43,9 +44,9 @@ class DisksReading:
 
     def look_slowly(self) -> None:
         """What is mounted, and how full it is."""
-        self._root = _usage("/")
+        self._root = _usage(self._host_root)
         mounted = [Partition(each.device, each.mountpoint, each.fstype) for each in psutil.disk_partitions(all=False)]
-        self._mounts = [_mount(partition) for partition in shown(mounted)]
+        self._mounts = [_mount(partition, self._host_root) for partition in shown(mounted, self._host_root)]
 
     def read(self) -> tuple[Disk, list[Mount]]:
         """The root with the rates of all physical disks, and each mount with those of its device."""
@@ -66,20 +67,22 @@ class DisksReading:
         return root, [_with_rates(mount, reads, writes) for mount in self._mounts]
 
 
-def shown(partitions: Iterable[Partition]) -> list[Partition]:
+def shown(partitions: Iterable[Partition], host_root: Path = Path("/")) -> list[Partition]:
     """One mount for each device, the one with the shortest path: containers mount parts of it in many places."""
     chosen: dict[str, Partition] = {}
     for partition in sorted(partitions, key=lambda each: (len(each.mountpoint), each.mountpoint)):
-        if partition.fstype not in READ_ONLY_IMAGES and Path(partition.mountpoint).is_dir():
+        path = Path(partition.mountpoint)
+        if partition.fstype not in READ_ONLY_IMAGES and path.is_relative_to(host_root) and path.is_dir():
             chosen.setdefault(partition.device, partition)
     return sorted(chosen.values(), key=lambda each: each.mountpoint)[:MOST_MOUNTS]
 
 
-def _mount(partition: Partition) -> Mount:
-    usage = _usage(partition.mountpoint)
+def _mount(partition: Partition, host_root: Path) -> Mount:
+    path = Path(partition.mountpoint)
+    usage = _usage(path)
     total, used, free = usage or (None, None, None)
     return Mount(
-        mount=printable(partition.mountpoint),
+        mount=printable(str("/" / path.relative_to(host_root))),
         device=printable(partition.device),
         file_system=partition.fstype,
         total=total,
@@ -91,10 +94,10 @@ def _mount(partition: Partition) -> Mount:
     )
 
 
-def _usage(path: str) -> tuple[int, int, int] | None:
+def _usage(path: Path) -> tuple[int, int, int] | None:
     """Total, used and free bytes."""
     try:
-        usage = psutil.disk_usage(path)
+        usage = psutil.disk_usage(str(path))
     except OSError:
         return None
     return usage.total, usage.used, usage.free

@@ -7,5 +7,13 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
+    """Why the server has closed the connection."""
+
     TOO_SLOW = 4102
     DRAINING = 4200
+
+
+MEANINGS = {
+    CloseCode.TOO_SLOW: "The client left too much unread. Reconnect with backoff.",
+    CloseCode.DRAINING: "This gateway goes away. Reconnect, anywhere, within the window of `session:draining`.",
+}

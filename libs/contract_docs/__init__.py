@@ -1,0 +1,1 @@
+"""The published contract, made from libs.contract: JSON Schema, AsyncAPI, TypeScript."""

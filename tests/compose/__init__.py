@@ -1,0 +1,1 @@
+"""The whole system in containers: started, killed, stopped, and started again with all that it knew."""
