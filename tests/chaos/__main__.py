@@ -38,7 +38,7 @@ def main() -> int:
     held = False
     try:
         held = asyncio.run(_run(wanted, folder))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         report.say("\nstopped; everything that was started has ended")
         shutil.rmtree(folder)
         return 1

@@ -110,12 +110,13 @@ class Follower:
 
     async def _take(self, wire: Wire, frame: Frame) -> None:
         data = frame.get("data", {})
+        if frame["type"] == "chat:streaming":
+            # Also of an answer that was followed before.
+            self._check_epoch(data, frame.get("id", ""))
         match frame["type"]:
             case "chat:streaming" if data["messageId"] == self._asked.message_id or self._is_ours(frame):
                 self._asked.message_id = data["messageId"]
                 await self._stream(wire, data)
-            case "chat:streaming":
-                self._check_epoch(data)  # of an answer that was followed before
             case "chat:message" if data["requestId"] == self._asked.request_id:
                 self._accepted()
                 if data["role"] == "assistant" and self._view.done is not None:
@@ -141,7 +142,6 @@ class Follower:
 
     async def _stream(self, wire: Wire, data: Frame) -> None:
         view, before = self._view, self._view.epoch
-        self._check_epoch(data)
         step = view.take(data)
         now = self._journal.now()
         if self._resumed_at is not None and step is Step.NEXT:
@@ -165,12 +165,13 @@ class Follower:
                 self._journal.count("positions shown twice")
         await self._act(wire)
 
-    def _check_epoch(self, data: Frame) -> None:
+    def _check_epoch(self, data: Frame, frame_id: str) -> None:
         """On one connection nothing of a dead or frozen worker comes after its successor's."""
-        highest = self._wires.epochs.get(data["messageId"], 0)
+        key = (data["messageId"], frame_id)
+        highest = self._wires.epochs.get(key, 0)
         if data["epoch"] < highest:
             self._misled(Promise.TAKEOVER, f"a frame of epoch {data['epoch']} came after epoch {highest}")
-        self._wires.epochs[data["messageId"]] = max(highest, data["epoch"])
+        self._wires.epochs[key] = max(highest, data["epoch"])
 
     def _misled(self, promise: Promise, what: str) -> None:
         """The gateway keeps such frames from its clients, once it knows how to."""

@@ -90,6 +90,6 @@ async def check_tasks(journal: Journal, board: TaskBoard, url: str) -> None:
             if seen.get(task_id) != tasks[task_id]:
                 text = f"{name} shows revision {seen.get(task_id)} of task {task_id}, the row has {tasks[task_id]}"
                 journal.broken(Promise.TASKS, text, about=name)
-    waiting = (await rows(url, "SELECT COUNT(*) AS waiting FROM outbox"))[0].waiting
+    waiting = (await rows(url, "SELECT COUNT(*) AS waiting FROM task_frames WHERE published = 0"))[0].waiting
     if waiting:
         journal.broken(Promise.TASKS, f"{waiting} changes were never published")

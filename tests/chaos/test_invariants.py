@@ -17,7 +17,7 @@ MESSAGES = "CREATE TABLE messages (id INTEGER PRIMARY KEY, conversation_id, requ
 TASKS = (
     "CREATE TABLE tasks (id INTEGER PRIMARY KEY, revision);"
     "CREATE TABLE task_events (task_id, revision, request_id);"
-    "CREATE TABLE outbox (id INTEGER PRIMARY KEY)"
+    "CREATE TABLE task_frames (published)"
 )
 
 Row = tuple[str, str, str]
@@ -103,7 +103,7 @@ async def test_a_client_that_still_waits_is_found(tmp_path: Path) -> None:
         (["INSERT INTO task_events VALUES (1, 1, 'a'), (1, 2, 'x'), (1, 3, 'y')"], 3, "carried out as []"),
         (["INSERT INTO task_events VALUES (1, 1, 'a'), (1, 2, 'b'), (1, 3, 'b')"], 3, "carried out as [2, 3]"),
         (["INSERT INTO task_events VALUES (1, 1, 'a'), (1, 2, 'b'), (1, 3, 'c')"], 2, "shows revision 2"),
-        (["INSERT INTO outbox VALUES (1)"], 3, "never published"),
+        (["INSERT INTO task_frames VALUES (0)"], 3, "never published"),
     ],
 )
 async def test_whatever_is_wrong_with_a_task_is_found(

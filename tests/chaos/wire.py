@@ -93,8 +93,8 @@ class Wires:
         self._sockets = sockets
         self._chance = chance
         self._wire: Wire | None = None
-        self.epochs: dict[int, int] = {}
-        """Answer → the highest epoch that the present connection has shown."""
+        self.epochs: dict[tuple[int, str], int] = {}
+        """Answer and the word under which it was asked for → the highest epoch that this connection has shown."""
 
     async def get(self) -> Wire:
         """The open connection, or a new one to a gateway chosen by chance. Never gives up."""
