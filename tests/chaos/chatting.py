@@ -198,12 +198,12 @@ class Follower:
         if not kills:
             return
         kinds = {"nats", "database", "model", "bus_link", "model_link", "chat_worker"}
-        since = kills[-1].at
-        if self._journal.hit(since - 1, now, kinds=kinds, targets=self._way(), but=kills[-1]):
+        since, cause = kills[0].at, kills[0]
+        if self._journal.hit(since - 1, now, kinds=kinds, targets=self._way(), but=cause):
             return
-        self._journal.took(f"takeover after {kills[-1].action}", now - since)
+        self._journal.took(f"takeover after {cause.action}", now - since)
         if now - since > TAKEOVER_SECONDS:
-            text = f"taken over only {now - since:.1f} s after {kills[-1].action} of {kills[-1].target}"
+            text = f"taken over only {now - since:.1f} s after {cause.action} of {cause.target}"
             self._journal.broken(Promise.TAKEOVER, text, about=self._asked.request_id, since=since)
 
     def _way(self) -> set[str]:
