@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from libs.contract.chat import MessageStatus
-from tests.chaos.chatting import Room
 from tests.chaos.databases import rows
 from tests.chaos.journal import Journal, Promise
+from tests.chaos.room import Room
 from tests.chaos.tasks import TaskBoard
 from tests.chaos.transcripts import Asked, View
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from tests.chaos.chatting import Room
 from tests.chaos.journal import Broken, Entry, Journal
 from tests.chaos.rest import MIB
+from tests.chaos.room import Room
 from tests.chaos.world import World
 
 # Around the first broken promise.

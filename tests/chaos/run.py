@@ -4,11 +4,12 @@ import asyncio
 from typing import NamedTuple
 
 from tests.chaos import outages, report
-from tests.chaos.chatting import Asker, Room, Tab
+from tests.chaos.chatting import Asker, Leaver, Tab
 from tests.chaos.faults import Faults
 from tests.chaos.invariants import check_chats, check_tasks
 from tests.chaos.journal import Journal, Promise
 from tests.chaos.rest import check_gauges, check_weights, stop_all
+from tests.chaos.room import Room
 from tests.chaos.schedule import plan
 from tests.chaos.tasks import Changer, TaskBoard, Watcher
 from tests.chaos.watching import HALF_OPEN_SECONDS, Prober, SlowReader, stay_half_open, watch_machines
@@ -74,6 +75,7 @@ async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard) -> N
         clients = [
             *(group.create_task(Asker(room, f"asker-{number}", seed).run()) for number in range(wanted.askers)),
             *(group.create_task(Tab(room, f"tab-{number}", seed).run()) for number in range(wanted.tabs)),
+            group.create_task(Leaver(room, "leaver", seed).run()),
             group.create_task(SlowReader(room, seed).run()),
             *(group.create_task(changer.run()) for changer in changers),
             *(group.create_task(stay_half_open(room, world, gateway)) for gateway in half_open),

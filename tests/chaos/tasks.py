@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.chaos.chatting import Room
 from tests.chaos.journal import Promise
+from tests.chaos.room import Room
 from tests.chaos.wire import Frame, Gone, Wire, Wires
 
 ANSWER_SECONDS = 12.0

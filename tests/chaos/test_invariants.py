@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.chatting import Room
 from tests.chaos.invariants import check_chats, check_tasks
 from tests.chaos.journal import Journal
+from tests.chaos.room import Room
 from tests.chaos.tasks import Change, TaskBoard
 from tests.chaos.transcripts import Asked, View
 

@@ -9,8 +9,9 @@ import contextlib
 import random
 from typing import NamedTuple
 
-from tests.chaos.chatting import Follower, Room
+from tests.chaos.following import Follower
 from tests.chaos.journal import Promise
+from tests.chaos.room import Room
 from tests.chaos.transcripts import Asked, View
 from tests.chaos.wire import Frame, Gone, Wire, Wires, opened
 from tests.chaos.world import World
