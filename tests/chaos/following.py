@@ -37,6 +37,8 @@ class Follower:
         self._resumed_at: float | None = None
         self._gateway = ""
         self._asking = ""
+        self._repeat: View | None = None
+        self._asking_again = ""
         # A client that is about to lose its connection, by its own doing.
         self._frames_to_drop = chance.randint(5, 60) if chance.random() < 0.25 else 0
         self._frames_to_cancel = chance.randint(0, 30) if chance.random() < 0.08 else -1
@@ -61,6 +63,7 @@ class Follower:
         """Asks, or asks to go on."""
         self._tries += 1
         self._began_at = self._journal.now()
+        self._repeat = None
         self._gateway = wire.gateway
         self._asking = frame_id = f"{self._asked.request_id}.{self._name}.{self._tries}"
         asked, view = self._asked, self._view
@@ -91,7 +94,7 @@ class Follower:
             # Also of an answer that was followed before.
             self._check_epoch(data, frame.get("id", ""))
         match frame["type"]:
-            case "chat:streaming" if data["messageId"] == self._asked.message_id or self._is_ours(frame):
+            case "chat:streaming" if frame.get("id") == self._asking:
                 self._asked.message_id = data["messageId"]
                 self._accepted()
                 await self._stream(wire, data)
@@ -105,13 +108,12 @@ class Follower:
             case "chat:cancelled" if data["requestId"] == self._asked.request_id:
                 self._asked.cancelled_as = data["status"]
                 self._note(f"is told: cancelled, now {data['status']}")
-            case "error" if self._is_ours(frame):
+            case "chat:streaming" if self._repeat is not None and frame.get("id") == self._asking_again:
+                self._watch_repeat(self._repeat, data)
+            case "error" if frame.get("id") == self._asking:
                 await self._fail(wire, data)
             case "session:draining":
                 self._note(f"is told that {wire.gateway} goes away")
-
-    def _is_ours(self, frame: Frame) -> bool:
-        return str(frame.get("id", "")).startswith(f"{self._asked.request_id}.{self._name}.")
 
     def _accepted(self) -> None:
         if self._asked.accepted_at is None:
@@ -142,6 +144,14 @@ class Follower:
             case Step.DOUBLE:
                 self._journal.count("positions shown twice")
         await self._act(wire)
+
+    def _watch_repeat(self, repeat: View, data: Frame) -> None:
+        """The same answer once more on the same connection: pieces of two ids are two streams, each complete."""
+        at = (repeat.epoch, repeat.seq)
+        if repeat.take(data) is Step.GAP:
+            self._misled(
+                Promise.RESUME, f"frames of a repeat are missing: {data['epoch'], data['seq']} came after {at}"
+            )
 
     def _check_epoch(self, data: Frame, frame_id: str) -> None:
         """On one connection nothing of a dead or frozen worker comes after its successor's."""
@@ -196,10 +206,13 @@ class Follower:
         if self._frames_to_cancel == 0 and not self._view.over:
             self._journal.count("cancels sent")
             await wire.send("chat:cancel", {"requestId": self._asked.request_id})
-        if self._frames_to_repeat == 0:
+        if self._frames_to_repeat == 0 and not self._view.over:
             self._journal.count("repeats sent")
-            again = f"{self._asked.request_id}.{self._name}.again"
-            await wire.send("chat:send", self._asked.data(), frame_id=again)
+            self._repeat = View(self._asked)
+            # It goes when the first one is at its end.
+            self._repeat.given_up = True
+            self._asking_again = f"{self._asking}.again"
+            await wire.send("chat:send", self._asked.data(), frame_id=self._asking_again)
         if self._frames_to_drop == 0 and not self._view.over:
             self._journal.count("connections dropped by the client")
             self._wires.drop()
