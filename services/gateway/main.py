@@ -65,10 +65,13 @@ async def gateway(settings: Settings, process: Process) -> None:
         connect(settings.nats_url, name=f"gateway {gateway_id[:8]}") as bus,
         opened_topics(bus) as topics,
     ):
-        rates = RateLimits(valkey, requests_per_minute=settings.requests_per_minute, burst=settings.burst)
+        rate = settings.requests_per_minute
+        rates = RateLimits(valkey, of="requests", requests_per_minute=rate, burst=settings.burst)
+        # A page that comes back follows all it shows at once, so its burst is what a connection may follow.
+        wish_rates = RateLimits(valkey, of="wishes", requests_per_minute=rate, burst=settings.subscriptions)
         connections = Connections(
             gateway_id,
-            Requests(bus, rates, max_frame_bytes=settings.max_frame_bytes),
+            Requests(bus, rates, wish_rates, max_frame_bytes=settings.max_frame_bytes),
             topics,
             limits=Limits(
                 max_frame_bytes=settings.max_frame_bytes,

@@ -34,10 +34,11 @@ return '0'
 
 
 class RateLimits:
-    """Asks Valkey, or counts by itself while Valkey is away."""
+    """Counts one kind of request: asks Valkey, or counts by itself while Valkey is away. `of`: the kind's name."""
 
-    def __init__(self, valkey: Redis, *, requests_per_minute: int, burst: int) -> None:
+    def __init__(self, valkey: Redis, *, of: str, requests_per_minute: int, burst: int) -> None:
         self._valkey = valkey
+        self._of = of
         self._allow = valkey.register_script(_ALLOW)
         self._interval = 60 / requests_per_minute
         self._burst = burst
@@ -63,7 +64,7 @@ class RateLimits:
             return self._local_seconds_to_wait(user)
         try:
             async with asyncio.timeout(VALKEY_SECONDS):
-                return float(await self._allow(keys=[f"rate:{user}"], args=[self._interval, self._burst]))
+                return float(await self._allow(keys=[f"rate:{self._of}:{user}"], args=[self._interval, self._burst]))
         except (RedisError, TimeoutError, OSError) as error:
             log.warning("Valkey is away; this gateway counts requests by itself", error=str(error))
             self._local_until = time.monotonic() + LOCAL_SECONDS

@@ -53,9 +53,10 @@ class Question:
 class Requests:
     """Turns frames into bus messages. One for the whole gateway; keeps nothing about clients."""
 
-    def __init__(self, bus: Bus, limits: RateLimits, *, max_frame_bytes: int) -> None:
+    def __init__(self, bus: Bus, limits: RateLimits, wish_limits: RateLimits, *, max_frame_bytes: int) -> None:
         self._bus = bus
         self._limits = limits
+        self._wish_limits = wish_limits
         self._max_frame_bytes = max_frame_bytes
         self._sent = itertools.count()
 
@@ -88,7 +89,7 @@ class Requests:
                     return Question(route.subject, _request(caller, frame, request_id))
                 case Followed():
                     wish = _checked(frame, route.decoder)
-                    await self._limits.spend(caller.user)
+                    await self._wish_limits.spend(caller.user)
                     return Following(wish, frame_id)
         except RequestError as error:
             return error_frame(error, frame_id=frame_id, request_id=request_id)

@@ -1,21 +1,28 @@
 """The rate limit: a burst, then a steady rate, shared by all gateways while Valkey is there."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from libs.bus.connection import Bus
+from libs.client.connection import ClientError
 from libs.contract.errors import ErrorCode, RequestError
 from services.gateway.rate_limits import RateLimits
 from tests.brokers import Server
+from tests.clients import open_client
+from tests.gateway.played import played_tasks
+from tests.processes import service
 
 
 @asynccontextmanager
 async def limits(server: Server) -> AsyncIterator[RateLimits]:
     async with Redis.from_url(server.url, socket_connect_timeout=0.25, socket_timeout=0.25) as valkey:
-        yield RateLimits(valkey, requests_per_minute=60, burst=5)
+        yield RateLimits(valkey, of="requests", requests_per_minute=60, burst=5)
 
 
 async def spend_all(one: RateLimits, *, user: str = "me") -> tuple[int, RequestError]:
@@ -72,3 +79,14 @@ async def test_a_frozen_valkey_costs_a_quarter_of_a_second_once(valkey: Server) 
         valkey.freeze()
         passed, _ = await spend_all(one)
     assert passed == 5
+
+
+async def test_a_page_may_follow_all_it_shows_at_once(nats: Server, valkey: Server, bus: Bus, tmp_path: Path) -> None:
+    """As many wishes as a connection may have subscriptions, whatever the burst of requests."""
+    env = {"NATS_URL": nats.url, "VALKEY_URL": valkey.url, "GATEWAY_BURST": "2", "GATEWAY_SUBSCRIPTIONS": "30"}
+    with service("gateway", env, tmp_path / "log") as gateway:
+        async with played_tasks(bus), open_client(gateway.ws) as client:
+            await asyncio.gather(*(client.ask("task:subscribe", {"taskId": number}) for number in range(1, 31)))
+            asked = (client.ask("task:get", {"taskId": 1}) for _ in range(5))
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {one.code for one in answers if isinstance(one, ClientError)} == {"rate_limited"}
