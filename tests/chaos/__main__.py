@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from tests.chaos import report
@@ -56,12 +57,19 @@ async def _run(wanted: Wanted, folder: Path) -> bool:
     journal = Journal()
     world = World(folder, wanted.shape, journal)
     report.say(f"{_command(wanted)}\nfiles in {folder}")
+    whole = False
     try:
         await run(wanted, world, journal)
+        whole = True
+    except Exception:  # noqa: BLE001 (the edge: what was seen until then is told all the same)
+        report.say(f"the run ended early:\n{traceback.format_exc()}")
     finally:
         await world.close()
     report.summary(journal, world)
-    return report.verdict(journal, world, command=_command(wanted))
+    if not whole and not journal.violations:
+        report.say(f"\nNothing is proven: the run ended early.  {_command(wanted)}")
+        return False
+    return report.verdict(journal, world, command=_command(wanted)) and whole
 
 
 def _command(wanted: Wanted) -> str:

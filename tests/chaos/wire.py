@@ -8,15 +8,15 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+
+from tests.clients import CheckedSocket, open_socket
 
 Frame = dict[str, Any]
 
 OPEN_SECONDS = 5.0
 SEND_SECONDS = 5.0
 RECONNECT_SECONDS = (0.1, 1.0)
-MAX_FRAME_BYTES = 8 * 1024**2
 # What a slow reader's system takes before its server notices.
 SMALL_BUFFER_BYTES = 16 * 1024
 
@@ -32,7 +32,7 @@ class Gone(Exception):
 class Wire:
     """Made by `opened` or `Wires`."""
 
-    def __init__(self, ws: ClientConnection, gateway: str) -> None:
+    def __init__(self, ws: CheckedSocket, gateway: str) -> None:
         self.gateway = gateway
         self._ws = ws
 
@@ -139,13 +139,11 @@ async def _open(url: str, gateway: str, *, slow: bool = False) -> Wire:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
             raw.setblocking(False)
             await asyncio.wait_for(asyncio.get_running_loop().sock_connect(raw, (host, int(port))), OPEN_SECONDS)
-        ws = await connect(
+        ws = await open_socket(
             url,
             sock=raw,
             open_timeout=OPEN_SECONDS,
             close_timeout=1,
-            ping_interval=None,
-            max_size=MAX_FRAME_BYTES,
             max_queue=1 if slow else 4096,
             compression=None,
             proxy=None,
@@ -154,6 +152,7 @@ async def _open(url: str, gateway: str, *, slow: bool = False) -> Wire:
         if raw is not None:
             raw.close()
         raise Gone(None) from error
+    assert isinstance(ws, CheckedSocket)
     wire = Wire(ws, gateway)
     try:
         await wire.frame(OPEN_SECONDS)
