@@ -65,11 +65,13 @@ class Part:
         self.frozen = False
         self.wanted = True
 
-    async def until_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Raises `TimeoutError` with the end of its log."""
+    async def until_ready(self, seconds: float = READY_SECONDS, *, revived: bool = True) -> None:
+        """Raises `TimeoutError` with the end of its log. `revived`: somebody starts it again should it end."""
         deadline = time.monotonic() + seconds
         while not await self._ready():
-            if time.monotonic() > deadline:
+            # One that is started again by nobody will not become ready.
+            ended = not revived and self.exit_code is not None
+            if ended or time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} is not ready:\n{self.log.read_text(errors='replace')[-2000:]}")
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -143,7 +143,7 @@ class World:
     async def _start(self, parts: list[Part]) -> None:
         for part in parts:
             part.start()
-        await asyncio.gather(*(part.until_ready() for part in parts))
+        await asyncio.gather(*(part.until_ready(revived=False) for part in parts))
 
     async def _link(self, name: str, kind: str, ports: list[int]) -> Link:
         link = self.links[name] = Link(name, kind)
