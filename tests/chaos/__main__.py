@@ -39,7 +39,7 @@ def main() -> int:
     held = False
     try:
         held = asyncio.run(_run(wanted, folder))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         report.say("\nstopped; everything that was started has ended")
         shutil.rmtree(folder)
         return 1
@@ -53,7 +53,8 @@ def main() -> int:
 async def _run(wanted: Wanted, folder: Path) -> bool:
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
-    loop.add_signal_handler(signal.SIGTERM, this.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, this.cancel)
     journal = Journal()
     world = World(folder, wanted.shape, journal)
     report.say(f"{_command(wanted)}\nfiles in {folder}")
