@@ -7,14 +7,15 @@ from libs.bus.connection import Bus
 from libs.contract.streams import LastValueStream, WorkStream
 
 
-async def provision(bus: Bus, streams: tuple[WorkStream | LastValueStream, ...]) -> None:
+async def provision(bus: Bus, streams: tuple[WorkStream | LastValueStream, ...], *, replicas: int = 1) -> None:
     """Makes the server's streams and their consumers equal to the contract's. Idempotent.
 
-    Raises `nats.errors.Error` if the server refuses.
+    `replicas`: how many servers of a cluster hold each stream. Raises `nats.errors.Error` if the server refuses.
     """
     jetstream = bus.jetstream(timeout=10)
     for stream in streams:
         config = _work_config(stream) if isinstance(stream, WorkStream) else _last_value_config(stream)
+        config.num_replicas = replicas
         try:
             await jetstream.stream_info(stream.name)
         except NotFoundError:

@@ -40,7 +40,7 @@ async def provision_all(settings: Settings) -> None:
             await _wait_for_database(url)
             _say(f"{service} schema: {_told(await upgrade(url, SERVICES / service / 'migrations'))}")
     async with connect(settings.nats_url, name="provisioning", startup_seconds=WAIT_SECONDS) as bus:
-        await provision(bus, streams.ALL)
+        await provision(bus, streams.ALL, replicas=settings.nats_replicas)
     _say(f"streams: {', '.join(stream.name for stream in streams.ALL)} as the contract says")
 
 

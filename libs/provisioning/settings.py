@@ -10,6 +10,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True)
 
     nats_url: str = Field(default="nats://127.0.0.1:4222", validation_alias="NATS_URL")
+    # Servers of a NATS cluster that hold each stream; with 3 the loss of any one loses nothing.
+    nats_replicas: int = Field(default=1, ge=1, le=5, validation_alias="NATS_REPLICAS")
     chat_worker_database_url: str = Field(
         default="sqlite+aiosqlite:///data/chat_worker.db", validation_alias="CHAT_WORKER_DATABASE_URL"
     )

@@ -1,0 +1,1 @@
+"""The chaos suite: the real processes under load while a seeded schedule kills, freezes, restarts and cuts them."""

@@ -1,0 +1,132 @@
+"""Carries out the schedule: every step its own task, so that a long freeze does not hold up what comes next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tests.chaos.journal import Fault, Journal
+from tests.chaos.part import Part
+from tests.chaos.schedule import ACTIONS, Step
+from tests.chaos.tcp_proxy import Link
+from tests.chaos.world import World
+
+# A slowed link keeps every read back for so long.
+DELAY_SECONDS = 0.15
+BACK_SECONDS = 60.0
+# The leader of a NATS cluster is what hurts most.
+LEADER_SHARE = 0.5
+
+
+class Faults:
+    """One target has one fault at a time; a step whose targets are all busy is left out."""
+
+    def __init__(self, world: World, journal: Journal) -> None:
+        self._world = world
+        self._journal = journal
+        self._busy: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._actions: dict[str, Callable[[Part, float, Fault], Awaitable[None]]] = {
+            "kill": self._kill,
+            "freeze": self._freeze,
+            "restart": self._restart,
+        }
+
+    def kinds(self) -> dict[str, set[str]]:
+        """What exists in this world, and what can be done to it."""
+        kinds = {part.kind for part in self._world.parts.values()} | {"database"}
+        kinds |= {link.kind for link in self._world.links.values()}
+        possible = {kind: set(ACTIONS[kind]) for kind in kinds}
+        possible["database"] -= {"lock"} if self._world.databases.parts else {"kill", "freeze"}
+        return possible
+
+    async def run(self, steps: list[Step], *, since: float) -> None:
+        """Until the last step has begun and every fault is undone. `since`: when the clients began."""
+        try:
+            for step in steps:
+                await asyncio.sleep(max(0.0, since + step.at - self._journal.now()))
+                task = asyncio.create_task(self._carry_out(step), name=f"{step.action} {step.kind}")
+                self._running.add(task)
+                task.add_done_callback(self._ended)
+            while self._running:
+                await asyncio.wait(self._running)
+        finally:
+            for task in self._running:
+                task.cancel()
+
+    def active(self) -> list[str]:
+        return sorted(self._busy)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._journal.note(f"a fault could not be carried out: {error!r}")
+            self._journal.count("faults that went wrong")
+
+    async def _carry_out(self, step: Step) -> None:
+        target = await self._target(step)
+        if target is None:
+            self._journal.count("faults left out: target busy")
+            return
+        self._busy.add(target)
+        fault = self._journal.fault(step.kind, target, step.action)
+        try:
+            if step.action == "lock":
+                await self._world.databases.lock(step.seconds)
+            elif target in self._world.links:
+                await self._hinder(self._world.links[target], step, fault)
+            else:
+                await self._actions[step.action](self._world.parts[target], step.seconds, fault)
+        finally:
+            self._busy.discard(target)
+            self._journal.over(fault)
+
+    async def _target(self, step: Step) -> str | None:
+        if step.action == "lock":
+            return None if "databases" in self._busy else "databases"
+        if step.kind == "nats" and len(self._world.nats.parts) > 1:
+            # More than one away, and the cluster is away: that is what the single server is for.
+            if any(part.name in self._busy for part in self._world.nats.parts):
+                return None
+            if step.draw < LEADER_SHARE and (leader := await self._world.nats.leader()) is not None:
+                return leader.name
+        owners: list[Part | Link] = [*self._world.parts.values(), *self._world.links.values()]
+        free = [one.name for one in owners if one.kind == step.kind and one.name not in self._busy]
+        return free[int(step.draw * len(free))] if free else None
+
+    async def _kill(self, part: Part, seconds: float, fault: Fault) -> None:
+        part.kill()
+        await asyncio.sleep(seconds)
+        self._journal.lifted(fault)
+        part.start()
+        await self._back(part)
+
+    async def _freeze(self, part: Part, seconds: float, fault: Fault) -> None:
+        part.freeze()
+        await asyncio.sleep(seconds)
+        self._journal.lifted(fault)
+        part.thaw()
+
+    async def _restart(self, part: Part, _: float, fault: Fault) -> None:
+        code = await part.stop()
+        if code != 0:
+            self._journal.count(f"SIGTERM ended with {code}: {part.kind}")
+            self._journal.note(f"{part.name} ended with {code} after SIGTERM", about=part.name)
+        self._journal.lifted(fault)
+        part.start()
+        await self._back(part)
+
+    async def _back(self, part: Part) -> None:
+        """The next server of a NATS cluster may only go when this one is current; what is ours may die as it starts."""
+        if part.kind in ("nats", "database"):
+            await part.until_ready(BACK_SECONDS)
+
+    async def _hinder(self, link: Link, step: Step, fault: Fault) -> None:
+        match step.action:
+            case "cut":
+                link.cut()
+            case "freeze":
+                link.freeze()
+            case _:
+                link.delay_seconds = DELAY_SECONDS
+        await asyncio.sleep(step.seconds)
+        self._journal.lifted(fault)
+        link.mend()
