@@ -7,6 +7,7 @@ NATS ◀─▶ chat.v1.query.* ─▶ Questions
 """
 
 import asyncio
+from pathlib import Path
 
 import structlog
 from starlette.applications import Starlette
@@ -16,7 +17,8 @@ from libs.bus.work_queue import WorkQueue
 from libs.contract import streams, subjects
 from libs.contract.ids import new_id
 from libs.database.engine import BadDatabaseUrl, opened_engine
-from libs.database.transactions import check
+from libs.database.migrations import MigrationFailed, until_migrated
+from libs.database.transactions import DatabaseUnavailable, check
 from libs.runtime.logs import configure_logs
 from libs.runtime.probes import probe_routes
 from libs.runtime.process import Process, run
@@ -36,6 +38,8 @@ from services.chat_worker.sweeper import Sweeper
 log = structlog.get_logger(__name__)
 
 # After the grace period: to hand back what still runs.
+SCHEMA_SECONDS = 30.0
+MIGRATIONS = Path(__file__).parent / "migrations"
 HAND_BACK_SECONDS = 5.0
 
 
@@ -53,6 +57,8 @@ async def chat_worker(settings: Settings, process: Process) -> None:
         opened_engine(settings.database_url) as engine,
         connect(settings.nats_url, name=f"chat_worker {worker[:8]}") as bus,
     ):
+        # It may start beside the provisioning step.
+        await until_migrated(engine, MIGRATIONS, seconds=SCHEMA_SECONDS)
         store = Store(engine)
         generations = Generations(store, bus, sources, worker=worker, system_prompt=settings.system_prompt)
         queue = WorkQueue(bus, streams.CHAT, Answering(store, bus, generations).handle, slots=settings.slots)
@@ -109,7 +115,8 @@ def main() -> None:
     shown = {"host", "port", "slots", "grace_seconds", "lm_studio_url", "lm_studio_fallback_url"}
     log.info("starting", **settings.model_dump(include=shown))
     run(
-        lambda process: chat_worker(settings, process), cannot_start=(BusUnavailable, BadDatabaseUrl, BadModelServerUrl)
+        lambda process: chat_worker(settings, process),
+        cannot_start=(BusUnavailable, BadDatabaseUrl, BadModelServerUrl, DatabaseUnavailable, MigrationFailed),
     )
 
 
