@@ -61,12 +61,17 @@ def resumed_frame(answer: StoredMessage, asker: Asker) -> bytes:
     return frames.encode("chat:resumed", data, frame_id=asker.frame_id)
 
 
+def shown_epoch(row: StoredMessage) -> int:
+    """Clients begin to count with 1; an answer that ended before anybody ran it has none of its own."""
+    return max(row.epoch, 1)
+
+
 def whole_text(row: StoredMessage) -> ChatStreaming:
     """An ended answer's text in one piece, for somebody who was not there while it ran."""
     return ChatStreaming(
         conversation_id=row.conversation_id,
         message_id=row.id,
-        epoch=row.epoch,
+        epoch=shown_epoch(row),
         seq=1,
         chunk=row.content,
         done=False,
@@ -84,7 +89,7 @@ def ending(row: StoredMessage, *, seq: int) -> ChatStreaming:
     return ChatStreaming(
         conversation_id=row.conversation_id,
         message_id=row.id,
-        epoch=row.epoch,
+        epoch=shown_epoch(row),
         seq=seq,
         chunk="",
         done=True,

@@ -56,6 +56,7 @@ class Generation:
         self.stop_reason: StopReason | None = None
         self._bus = bus
         self._lease = lease
+        self._lost = False
         # By `seq`: the piece `seq` stands at `seq - 1`.
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -111,6 +112,11 @@ class Generation:
         if self._producing is not None:
             self._producing.cancel()
 
+    def lose(self) -> None:
+        """Another worker has it now: from this moment on nobody hears of it from here, whatever is through already."""
+        self._lost = True
+        self.stop(StopReason.FENCED)
+
     async def begin(self) -> None:
         """Tells those who saw an earlier attempt to forget it."""
         if self.row.epoch > 1:
@@ -125,19 +131,18 @@ class Generation:
             text, reasoning = text[: max(room, 1)], reasoning[: max(room, 1)]
             self._bytes = MAX_ANSWER_BYTES
         self._keep(text, reasoning)
-        if not self._lease.doubtful:
-            await self.show()
+        await self.show()
 
     async def show(self) -> None:
-        """Sends what was not sent yet, as one piece."""
-        if self._shown < self.seq:
+        """Sends what was not sent yet, as one piece; nothing while it may be another worker's."""
+        if self._shown < self.seq and self._ours:
             first, self._shown = self._shown + 1, self.seq
             await self._publish(self._streaming(first))
 
     async def end(self, row: StoredMessage) -> None:
         """Tells everybody how it ended; `row` is what the database holds. Who attaches from now on is told the same."""
-        await self.show()
         self._final = row
+        await self.show()
         for watcher in list(self._watchers):
             await self._send(watcher, self._ending(watcher, row))
         self.over.set()
@@ -180,7 +185,11 @@ class Generation:
     def _status(self) -> MessageStatus:
         if self._final is not None:
             return self._final.status
-        return MessageStatus.PENDING if self.over.is_set() or self._lease.doubtful else MessageStatus.STREAMING
+        return MessageStatus.STREAMING if self._ours and not self.over.is_set() else MessageStatus.PENDING
+
+    @property
+    def _ours(self) -> bool:
+        return self._final is not None or not (self._lost or self._lease.doubtful)
 
     async def _join(self, action: Literal["attach", "repair", "resume"], asker: Asker, after: Position) -> None:
         await self.show()

@@ -153,9 +153,8 @@ class Generations:
             self.lease.renewed(asked_at)
             for message_id, generation in running.items():
                 if message_id in lost:
-                    generation.stop(StopReason.FENCED)
-                elif not self.lease.doubtful:
-                    await generation.show()
+                    generation.lose()
+                await generation.show()
 
     async def _checkpoint(self, generations: list[Generation]) -> set[int]:
         if not generations:

@@ -44,7 +44,7 @@ class Resuming:
         if asked.message_id is None and asked.request_id is None:
             raise RequestError(ErrorCode.INVALID_FRAME, "chat:resume needs a messageId or a requestId.")
         answer = await self._found(request, asked, seconds=OVERTAKEN_SECONDS if asked.message_id is None else 0)
-        if asked.epoch > answer.epoch:
+        if asked.epoch > chat_frames.shown_epoch(answer):
             raise RequestError(ErrorCode.INVALID_FRAME, f"chat:resume: the answer has no epoch {asked.epoch} yet.")
         return await self._go_on("resume", request, asked, answer)
 

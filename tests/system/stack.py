@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from sqlalchemy import text
 
 from libs.database.engine import opened_engine
 from libs.local_stack.data_folder import DataFolder
-from tests.brokers import free_port
 from tests.processes import ROOT
 from tests.waiting import until_answer
 
@@ -69,6 +70,16 @@ class RunningStack:
             return list(await connection.execute(text(query)))
 
 
+def first_free_port(count: int) -> int:
+    """The first of so many free ports in a row, below those that the system gives to outgoing connections."""
+    while True:
+        first = random.randrange(15_000, 32_000)  # noqa: S311 (spreads tests, guards nothing)
+        with ExitStack() as bound, suppress(OSError):
+            for port in range(first, first + count):
+                bound.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+
+
 @contextmanager
 def running_stack(
     folder: Path, *, lm_studio_url: str, gateways: int = 1, workers: int = 1, env: Mapping[str, str] | None = None
@@ -76,7 +87,7 @@ def running_stack(
     """The stack, ready; stopped by Ctrl-C at the end."""
     # A name that has to be quoted, everywhere in its own way.
     data = folder / 'dados do João %41 "x"? #1'
-    port = free_port()
+    port = first_free_port(gateways)
     output = folder / "launcher.log"
     full_env = {**os.environ, **GENEROUS, "LM_STUDIO_URL": lm_studio_url, **(env or {})}  # noqa: TID251 (child's)
     command = [sys.executable, "-m", "libs.local_stack", "--data", str(data), "--port", str(port)]

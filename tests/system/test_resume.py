@@ -216,3 +216,26 @@ async def test_an_asker_that_died_with_its_gateway_goes_on_at_another(fragile: R
             pass
     assert tab.answer.text == "".join(numbered_tokens(100))
     await ready(fragile, "gateway-2")
+
+
+async def test_an_answer_cancelled_before_anybody_ran_it_can_be_resumed_too(
+    client: Client, other: Client, scripted_url: str
+) -> None:
+    """It has no epoch of its own; who watched it, and who comes later, are told its end."""
+    conversation, request_id = await new_conversation(client), secrets.token_hex(8)
+    message = f"antes {secrets.token_hex(4)}"
+    async with chatting(client, message, model="paced-40-50", conversationId=conversation):
+        await until_answer(lambda: reached_model(scripted_url, message))
+        async with chatting(
+            client, "nunca", model="echo", conversationId=conversation, requestId=request_id
+        ) as waiting:
+            await until(lambda: any(frame["type"] == "chat:status" for frame in waiting.frames))
+            await other.ask("chat:cancel", {"requestId": request_id})
+    done = waiting.answer.done
+    assert done is not None
+    assert done["status"] == "cancelled"
+    for seen in (0, 2):
+        answer = Answer()
+        async for frame in other.resume(done["messageId"], min(seen, 1), seen, timeout=10):
+            answer.take(frame)
+        assert answer.done == done
