@@ -105,7 +105,9 @@ class Bus:
             raise NobodyListens(subject) from error
         except nats.errors.TimeoutError as error:
             raise RequestError(
-                ErrorCode.SERVICE_UNAVAILABLE, f"{subject!r} was not answered within {timeout:g} s. Try again."
+                ErrorCode.SERVICE_UNAVAILABLE,
+                f"{subject!r} was not answered within {timeout:g} s. It may still be done: repeat its requestId.",
+                retry_after_ms=1000,
             ) from error
         except nats.errors.Error as error:
             raise BusUnavailable from error

@@ -95,7 +95,7 @@ class Trial:
         top = sample["processes"]["top"]
         busiest = f", busiest: {top[0]['name']}" if top else ""
         usage = f"cpu {_percent(sample['cpu']['usage'])}, memory {_percent(sample['memory']['usedPercent'])}"
-        return f"{sample['host']}: {usage}{busiest}; {len(points)} points of history"
+        return f"{sample['host']}: {usage}{busiest}; {len(points)} point{'' if len(points) == 1 else 's'} of history"
 
     async def _models(self, client: Client) -> str:
         listed = (await client.ask("model:list"))["data"]

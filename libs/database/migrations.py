@@ -15,10 +15,11 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.database.engine import address, opened_engine
-from libs.database.transactions import in_transaction
+from libs.database.transactions import DatabaseUnavailable, in_transaction
 
 # A migration may copy a large table, and whoever comes second waits for it.
 DEADLINE_SECONDS = 600.0
+LOOK_SECONDS = 0.1
 
 # Server-wide names, hence with the schema's own; a name may have 64 characters.
 _LOCK_NAME = "CONCAT('migrations.', MD5(DATABASE()))"
@@ -41,16 +42,13 @@ async def upgrade(url: str, folder: Path) -> Upgrade:
     Raises `BadDatabaseUrl`, `DatabaseUnavailable`, `MigrationFailed`.
     """
 
-    async def present(connection: AsyncConnection) -> str | None:
-        return await connection.run_sync(_revision)
-
     async def work(connection: AsyncConnection) -> Upgrade:
         return await connection.run_sync(_upgrade, folder)
 
     # SQLite's way to change a table is to copy it and drop the old one, which with foreign keys on would delete
     # every row that refers to it (https://www.sqlite.org/lang_altertable.html, the twelve steps).
     async with opened_engine(url, check_foreign_keys=False) as engine:
-        revision = await in_transaction(engine, present, read_only=True)
+        revision = await in_transaction(engine, _present, read_only=True)
         if revision is not None and revision == newest(folder):
             return Upgrade(revision, revision)
         from alembic.util import CommandError  # noqa: PLC0415 (imported only when needed, see above)
@@ -60,6 +58,29 @@ async def upgrade(url: str, folder: Path) -> Upgrade:
                 return await in_transaction(engine, work, deadline_seconds=DEADLINE_SECONDS)
         except CommandError as error:
             raise MigrationFailed(f"The schema of {address(engine)} cannot be upgraded: {error}.") from error
+
+
+async def until_migrated(engine: AsyncEngine, folder: Path, *, seconds: float) -> None:
+    """Waits for the provisioning step to bring the schema to what is in `folder`, or further.
+
+    Raises `DatabaseUnavailable`, or `MigrationFailed` when it has not come in time.
+    """
+    wanted = newest(folder) or ""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        late = loop.time() > deadline
+        try:
+            if (await in_transaction(engine, _present, read_only=True) or "") >= wanted:
+                return
+        except DatabaseUnavailable:
+            if late:
+                raise
+        if late:
+            raise MigrationFailed(
+                f"The schema of {address(engine)} is not at revision {wanted}. Run the provisioning step."
+            )
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def newest(folder: Path) -> str | None:
@@ -83,6 +104,10 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
             yield
         finally:
             await connection.execute(text(f"DO RELEASE_LOCK({_LOCK_NAME})"))
+
+
+async def _present(connection: AsyncConnection) -> str | None:
+    return await connection.run_sync(_revision)
 
 
 def _upgrade(connection: Connection, folder: Path) -> Upgrade:

@@ -11,7 +11,8 @@ from libs.local_stack.data_folder import DataFolder
 from libs.local_stack.processes import Layer, Program
 from libs.local_stack.start_error import StartError
 
-# Everything in it is expendable, so nothing is written to disk, and the oldest goes when memory is full.
+# Everything in it is expendable, so the oldest goes when memory is full. Written down once a second all the same: the
+# history of a machine should outlive a restart.
 CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
@@ -20,12 +21,13 @@ dir {store}
 maxmemory 64mb
 maxmemory-policy allkeys-lru
 save ""
-appendonly no
+appendonly yes
+appendfsync everysec
 """
 
 
 def program(folder: DataFolder, port: int, env: Mapping[str, str]) -> Program:
-    """The cache. Restarted, it is empty and has the same port and password. Raises StartError without its binary."""
+    """The cache. Restarted, it has the same port and password. Raises StartError without its binary."""
     password = secrets.token_hex(16)
     text = CONFIGURATION.format(port=port, password=password, store=json.dumps(str(folder.valkey), ensure_ascii=False))
     configuration = folder.write_private("valkey.conf", text)

@@ -60,11 +60,11 @@ class Watcher:
         # Half a sample's interval of grace: samples come a little early or late.
         if given is None or host.heard_at - given >= self.interval_seconds - host.promise.interval_seconds / 2:
             self._given[host.name] = host.heard_at
-            self._put(host.frame, newest_of=host.name)
+            self._put(host.frame, newest_of=f"sample {host.name}")
 
     def told(self, state: HostState) -> None:
         """The host's status has changed."""
-        self._put(frames.encode("monitoring:host", state), newest_of=f"{state.host} status")
+        self._put(frames.encode("monitoring:host", state), newest_of=f"status {state.host}")
 
 
 class Host:
@@ -99,6 +99,8 @@ class HostTopic:
         self._host = host
         self._hosts: dict[str, Host] = {}
         self._watchers: set[Watcher] = set()
+        self._slowest = DEFAULT_INTERVAL_SECONDS
+        """How long some host here lets us wait when nobody asks for more."""
 
     def hear(self, _subject: str, frame: bytes) -> None:
         """A sample from the bus."""
@@ -132,8 +134,8 @@ class HostTopic:
 
     async def demand(self) -> None:
         """Asks the agents for faster samples, if somebody here wants them. Holds for `DEMAND_SECONDS`."""
-        wanted = min((watcher.interval_seconds for watcher in self._watchers), default=DEFAULT_INTERVAL_SECONDS)
-        if wanted >= DEFAULT_INTERVAL_SECONDS:
+        wanted = min((watcher.interval_seconds for watcher in self._watchers), default=self._slowest)
+        if wanted >= self._slowest:
             return
         try:
             await self._bus.publish(self._demand, msgspec.json.encode(Demand(wanted)))
@@ -160,6 +162,7 @@ class HostTopic:
         if host is None:
             host = self._hosts[promise.host] = Host(frame, promise, heard_at)
         host.frame, host.promise, host.heard_at = frame, promise, heard_at
+        self._slowest = max(self._slowest, promise.interval_seconds)
         self._set_status(host, host.status_now())
         return host
 

@@ -10,11 +10,12 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from msgspec import Raw
+from starlette.exceptions import HTTPException
 
 from libs.contract import frames, tasks
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientFrame, ErrorData
-from libs.contract.ids import LOCAL_USER, is_id
+from libs.contract.ids import ID_PATTERN, LOCAL_USER, is_id
 from services.gateway.requests import Caller, Question, Requests, error_frame
 
 HTTP_STATUS = {
@@ -37,6 +38,7 @@ HTTP_STATUS = {
 }
 
 JSON = "application/json"
+KEY = "Idempotency-Key"
 SCHEMA = "#/components/schemas/{name}"
 # Published as /docs: the contract's own structs, and the error that every route may answer with.
 STRUCTS = (tasks.TaskCreate, tasks.TaskUpdate, tasks.TaskState, tasks.Tasks, ErrorData)
@@ -85,8 +87,17 @@ def task_routes(requests: Requests, *, max_body_bytes: int) -> APIRouter:
     return router
 
 
+async def refuse_address(request: Request, error: Exception) -> Response:
+    """No such path, or no such method: FastAPI's own refusal, as one of our errors with its status."""
+    assert isinstance(error, HTTPException)  # noqa: S101 (this is its handler)
+    code = ErrorCode.NOT_FOUND if error.status_code == HTTP_STATUS[ErrorCode.NOT_FOUND] else ErrorCode.INVALID_FRAME
+    refusal = _response(error_frame(RequestError(code, f"{request.method} {request.url.path}: {error.detail}.")))
+    refusal.status_code = error.status_code
+    return refusal
+
+
 async def refuse_parameters(_: Request, error: Exception) -> Response:
-    """FastAPI's own refusal of a path, as one of our errors."""
+    """FastAPI's own refusal of a path's parameters, as one of our errors."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 (this is its handler)
     return _response(error_frame(RequestError(ErrorCode.INVALID_FRAME, f"{error.errors()[0]['msg']}.")))
 
@@ -115,6 +126,7 @@ def _described(answer: str, *, body: str | None = None, query: type[msgspec.Stru
     extra: dict[str, Any] = {}
     if body is not None:
         extra["requestBody"] = {"required": True, "content": _content(body)}
+        extra["parameters"] = [{"name": KEY, "in": "header", "schema": {"type": "string", "pattern": ID_PATTERN}}]
     if query is not None:
         _, schemas = msgspec.json.schema_components([query], ref_template=SCHEMA)
         properties = schemas[query.__name__]["properties"]
@@ -162,9 +174,9 @@ async def _json_object(request: Request, max_bytes: int) -> dict[str, Raw]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(ErrorCode.INVALID_FRAME, f"The body is a JSON object: {error}.") from error
     # The field says it too; scripts often find the header easier.
-    key = request.headers.get("idempotency-key")
+    key = request.headers.get(KEY)
     if key is not None:
         if not is_id(key):
-            raise RequestError(ErrorCode.INVALID_FRAME, "An Idempotency-Key has 1 to 64 letters, digits, _ and -.")
+            raise RequestError(ErrorCode.INVALID_FRAME, f"An {KEY} has 1 to 64 letters, digits, _ and -.")
         found.setdefault("requestId", Raw(msgspec.json.encode(key)))
     return found

@@ -12,6 +12,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
+from starlette.exceptions import HTTPException
 
 from libs.bus.connection import Bus, BusUnavailable, connect
 from libs.contract import subjects
@@ -25,7 +26,7 @@ from libs.runtime.settings import load
 from services.gateway import metrics
 from services.gateway.connections import Connections
 from services.gateway.contract import contract_routes
-from services.gateway.http_tasks import openapi, refuse_parameters, task_routes
+from services.gateway.http_tasks import openapi, refuse_address, refuse_parameters, task_routes
 from services.gateway.rate_limits import RateLimits
 from services.gateway.repairs import Repairs
 from services.gateway.requests import Requests
@@ -48,6 +49,7 @@ def create_app(process: Process, connections: Connections, bus: Bus, rates: Rate
     app.openapi = openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to extend it
     app.include_router(task_routes(connections.requests, max_body_bytes=connections.limits.max_frame_bytes))
     app.add_exception_handler(RequestValidationError, refuse_parameters)
+    app.add_exception_handler(HTTPException, refuse_address)
     app.router.routes.extend(contract_routes())
     app.router.routes.extend(probe_routes(process, needs={"nats": bus.ping}, likes={"valkey": rates.ping}))
 

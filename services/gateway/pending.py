@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from libs.contract.errors import ErrorCode, RequestError
 
@@ -36,7 +37,7 @@ class Pending:
         await cancel(*self._tasks)
 
 
-async def cancel(*tasks: asyncio.Task[None]) -> None:
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancels the tasks and waits until they have ended."""
     for task in tasks:
         task.cancel()

@@ -66,7 +66,8 @@ class RateLimits:
             async with asyncio.timeout(VALKEY_SECONDS):
                 return float(await self._allow(keys=[f"rate:{self._of}:{user}"], args=[self._interval, self._burst]))
         except (RedisError, TimeoutError, OSError) as error:
-            log.warning("Valkey is away; this gateway counts requests by itself", error=str(error))
+            reason = str(error) or type(error).__name__
+            log.warning("Valkey is away; this gateway counts requests by itself", reason=reason)
             self._local_until = time.monotonic() + LOCAL_SECONDS
             return self._local_seconds_to_wait(user)
 

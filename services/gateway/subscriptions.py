@@ -4,6 +4,8 @@ monitoring:subscribe ─▶ topics of the hosts ─▶ monitoring:subscribed, th
 task:subscribe ─▶ topic of the task ─▶ task:subscribed, then task:update: the present state, then every change
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -14,6 +16,7 @@ from libs.contract.frames import FrameId
 from libs.contract.monitoring import MonitoringSubscribe, MonitoringSubscribed, MonitoringUnsubscribe
 from libs.contract.tasks import TaskSubscribe, TaskSubscribed, TaskUnsubscribe
 from services.gateway.host_topic import HostTopic, Watcher
+from services.gateway.pending import cancel
 from services.gateway.task_topic import TaskTopic
 from services.gateway.topics import TaskKey, Topics
 
@@ -72,14 +75,7 @@ class Subscriptions:
     async def _watch_hosts(self, wish: MonitoringSubscribe, frame_id: FrameId | None) -> None:
         names = [None] if wish.hosts is None else list(dict.fromkeys(wish.hosts))
         self._check_limit(len(self._tasks) + len(names))
-        taken: dict[str | None, HostTopic] = {}
-        try:
-            for name in names:
-                taken[name] = await self._topics.hosts.take(name)
-        except BaseException:
-            for name in taken:
-                self._topics.hosts.release(name)
-            raise
+        taken = await self._take_hosts(names)
         # A second subscription takes the place of the first.
         self._leave_hosts()
         watcher = Watcher(self._put, wish.interval_seconds)
@@ -94,6 +90,19 @@ class Subscriptions:
             topic.join(watcher)
         for topic in taken.values():
             await topic.demand()
+
+    async def _take_hosts(self, names: Sequence[str | None]) -> dict[str | None, HostTopic]:
+        """All at once: each may wait two seconds for JetStream. All or, after an error, none."""
+        taking = {name: asyncio.ensure_future(self._topics.hosts.take(name)) for name in names}
+        try:
+            await asyncio.gather(*taking.values())
+        except BaseException:
+            await cancel(*taking.values())
+            for name, topic in taking.items():
+                if not topic.cancelled() and topic.exception() is None:
+                    self._topics.hosts.release(name)
+            raise
+        return {name: topic.result() for name, topic in taking.items()}
 
     def _leave_hosts(self) -> None:
         for name, topic in self._hosts.items():

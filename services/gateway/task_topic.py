@@ -63,6 +63,8 @@ class TaskTopic:
         self._revision = 0
         self._early: dict[int, bytes] = {}
         self._mending: asyncio.Task[None] | None = None
+        self._suspect = False
+        """Updates may have been lost, and nothing may follow that shows the gap."""
 
     def hear(self, _subject: str, frame: bytes) -> None:
         """An update from the bus: handed on when its turn has come."""
@@ -110,7 +112,8 @@ class TaskTopic:
         )
 
     def mend(self, *, after: float) -> None:
-        """Catches up soon, as often as it takes."""
+        """Catches up soon, as often as it takes. After nothing: whether there is a gap or not."""
+        self._suspect = self._suspect or not after
         if self._mending is None or self._mending.done():
             self._mending = asyncio.create_task(self._mend(after), name=f"mend task {self._task_id}")
 
@@ -121,13 +124,13 @@ class TaskTopic:
 
     async def _mend(self, after: float) -> None:
         await asyncio.sleep(after)
-        if after and not self._early:
-            return
-        while True:
+        while self._early or self._suspect:
+            self._suspect = False
             try:
                 await self.catch_up()
             except RequestError as error:
                 log.warning("a task cannot be asked for; trying again", task_id=self._task_id, reason=error.message)
+                self._suspect = True
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return

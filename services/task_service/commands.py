@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from libs.contract import frames, subjects
 from libs.contract.errors import ErrorCode, RequestError
@@ -31,6 +32,7 @@ from services.task_service.store import Store
 log = structlog.get_logger(__name__)
 
 D = TypeVar("D")
+C = TypeVar("C", TaskCreate, TaskUpdate)
 Answer = Callable[[ClientRequest], Awaitable[bytes]]
 
 _requests = msgspec.json.Decoder(ClientRequest)
@@ -79,7 +81,7 @@ class Commands:
         return frames.encode_error(error, frame_id=request.frame_id, request_id=request.request_id)
 
     async def _create(self, request: ClientRequest) -> bytes:
-        state = await self._store.create(request.user, _data(request, TaskCreate))
+        state = await self._store.create(request.user, _named(request, _data(request, TaskCreate)))
         await self._publish(state)
         log.info("task created", task_id=state.task.id)
         return frames.encode("task:created", state, frame_id=request.frame_id)
@@ -107,11 +109,17 @@ class Commands:
         return await self._change(request, update, "cancel", "task:cancelled")
 
     async def _change(self, request: ClientRequest, update: TaskUpdate, command: str, answered: str) -> bytes:
+        update = _named(request, update)
         async with self._turns.setdefault(update.task_id, asyncio.Lock()):
             state = await self._store.update(request.user, update, command=command)
             await self._publish(state)
         log.info("task changed", task_id=state.task.id, revision=state.revision, status=state.task.status)
         return frames.encode(answered, state, frame_id=request.frame_id)
+
+
+def _named(request: ClientRequest, asked: C) -> C:
+    """With the gateway's id where the client gave none: should the answer be lost, an error tells it that id."""
+    return asked if asked.request_id is not None else replace(asked, request_id=request.request_id)
 
 
 def _data(request: ClientRequest, kind: type[D]) -> D:

@@ -5,6 +5,7 @@ NATS ◀── task.v1.task.<id>.updated ── Publisher ◀─ committed ┘
 """
 
 import asyncio
+from pathlib import Path
 
 import structlog
 from starlette.applications import Starlette
@@ -13,7 +14,8 @@ from libs.bus.connection import BusUnavailable, connect
 from libs.contract import subjects
 from libs.contract.ids import new_id
 from libs.database.engine import BadDatabaseUrl, opened_engine
-from libs.database.transactions import ping
+from libs.database.migrations import MigrationFailed, until_migrated
+from libs.database.transactions import DatabaseUnavailable, ping
 from libs.runtime.logs import configure_logs
 from libs.runtime.probes import probe_routes
 from libs.runtime.process import Process, run
@@ -28,6 +30,8 @@ from services.task_service.store import Store
 log = structlog.get_logger(__name__)
 
 FINISH_SECONDS = 3.0
+SCHEMA_SECONDS = 30.0
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 async def task_service(settings: Settings, process: Process) -> None:
@@ -36,6 +40,8 @@ async def task_service(settings: Settings, process: Process) -> None:
         opened_engine(settings.database_url) as engine,
         connect(settings.nats_url, name=f"task_service {new_id()[:8]}") as bus,
     ):
+        # It may start beside the provisioning step.
+        await until_migrated(engine, MIGRATIONS, seconds=SCHEMA_SECONDS)
         store = Store(engine)
         publisher = Publisher(store, bus)
         commands = Commands(store, publisher.publish)
@@ -61,7 +67,10 @@ def main() -> None:
     settings = load(Settings)
     configure_logs("task_service", log_format=settings.log_format, level=settings.log_level)
     log.info("starting", **settings.model_dump(include={"host", "port"}))
-    run(lambda process: task_service(settings, process), cannot_start=(BusUnavailable, BadDatabaseUrl))
+    run(
+        lambda process: task_service(settings, process),
+        cannot_start=(BusUnavailable, BadDatabaseUrl, DatabaseUnavailable, MigrationFailed),
+    )
 
 
 if __name__ == "__main__":

@@ -95,6 +95,15 @@ async def test_who_wants_samples_faster_makes_the_agents_sample_faster(
     await visitor.ask("monitoring:unsubscribe")
 
 
+async def test_a_host_that_samples_seldom_is_asked_for_what_its_watchers_want(shared_bus: Bus, visitor: Client) -> None:
+    """Also when that is only the usual interval."""
+    await visitor.ask("monitoring:subscribe", {"hosts": ["seldom"]})
+    async with hearing_demands(shared_bus, subjects.monitoring_demand("seldom")) as demanded:
+        await publish_sample(shared_bus, "seldom", interval_seconds=30)
+        await until(lambda: demanded == [10])
+    await visitor.ask("monitoring:unsubscribe")
+
+
 async def test_a_silent_host_is_stale_and_said_so_and_live_again_with_its_next_sample(
     shared_bus: Bus, visitor: Client
 ) -> None:

@@ -8,9 +8,10 @@ from libs.bus.connection import Bus
 from libs.bus.streams import provision
 from libs.client.connection import Client, ClientError
 from libs.contract import streams
+from services.gateway.task_topic import opened_task_topic
 from tests.brokers import Server
 from tests.clients import open_client
-from tests.gateway.played import played_tasks
+from tests.gateway.played import played_tasks, update_frame
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer
 
@@ -169,3 +170,13 @@ async def nothing_followed(gateway: ServiceProcess) -> bool:
 
 async def stays_connected(gateway: ServiceProcess, count: int) -> None:
     await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_connections") == count))
+
+
+async def test_a_loss_is_looked_into_also_while_a_gap_is_being_waited_for(shared_bus: Bus) -> None:
+    """The gap closes by itself; what was lost meanwhile, with nothing behind it, is asked for all the same."""
+    async with played_tasks(shared_bus) as tasks, opened_task_topic(shared_bus, "local", 1) as topic:
+        for revision in (3, 2):
+            topic.hear("", update_frame(1, revision))
+        tasks.revision = 5
+        topic.mend(after=0)
+        await until(lambda: topic.present == update_frame(1, 5))

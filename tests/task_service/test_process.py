@@ -11,9 +11,12 @@ import pytest
 from sqlalchemy import text
 
 from libs.bus.connection import Bus
+from libs.contract import subjects
 from libs.contract.errors import RequestError
 from libs.contract.tasks import TaskStatus
 from libs.database.engine import opened_engine
+from libs.database.migrations import upgrade
+from services.task_service.main import MIGRATIONS
 from tests.brokers import Server
 from tests.processes import ServiceProcess, service
 from tests.task_service.asking import ask, following, state
@@ -195,3 +198,38 @@ def test_without_nats_it_does_not_start(tmp_path: Path) -> None:
         raise
     (record,) = [line for line in tasks.lines() if line["event"] == "cannot start"]
     assert "NATS does not answer at nats://127.0.0.1:1" in record["reason"]
+
+
+async def test_it_waits_for_the_schema_as_it_may_start_beside_the_provisioning_step(
+    bus: Bus, nats: Server, tmp_path: Path
+) -> None:
+    """It does not answer, and is not ready, before there are tables; and then it is without a restart."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'tasks.db'}"
+    env = {"NATS_URL": nats.url, "TASK_SERVICE_DATABASE_URL": url}
+    waiting = ServiceProcess("task_service", env, tmp_path / "log")
+    try:
+        # By then it has connected to both, and looks for its tables.
+        await until_answer(lambda: asyncio.to_thread((tmp_path / "tasks.db").exists), seconds=20)
+        with pytest.raises(RequestError, match="No service answers"):
+            await bus.request(subjects.task_command("get"), b"{}", timeout=5)
+        await upgrade(url, MIGRATIONS)
+        await until_answer(lambda: asyncio.to_thread(waiting.is_ready), seconds=20)
+        assert waiting.process.poll() is None
+    finally:
+        waiting.end()
+
+
+@with_one_database
+async def test_a_request_without_an_id_can_be_repeated_under_the_one_that_its_error_tells(
+    tasks: ServiceProcess, bus: Bus
+) -> None:
+    """The gateway gives every request an id."""
+    request = {"requestId": "of-the-gateway", "user": "local", "reply": "", "type": "task:create"}
+    for data in ({"title": "once"}, {"title": "once", "requestId": "of-the-gateway"}):
+        answer = await bus.request(
+            subjects.task_command("create"), msgspec.json.encode({**request, "data": data}), timeout=5
+        )
+        created = msgspec.json.decode(answer)["data"]["task"]
+        assert created["title"] == "once"
+    listed = await ask(bus, "list", text="once")
+    assert len(listed["data"]["tasks"]) == 1

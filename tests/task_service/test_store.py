@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
+from libs.contract import frames
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.ids import LOCAL_USER
 from libs.contract.tasks import (
@@ -17,6 +18,7 @@ from libs.contract.tasks import (
     TaskUpdate,
 )
 from services.task_service.store import Store
+from services.task_service.store_changes import MAX_FRAME_BYTES
 from tests.task_service.outboxes import take_all
 
 # Outside the Basic Multilingual Plane, combining, right to left, a NUL, quotes.
@@ -130,6 +132,16 @@ async def test_a_task_that_fits_no_frame_is_refused(store: Store) -> None:
         await store.create(LOCAL_USER, big)
     assert caught.value.code is ErrorCode.TOO_LARGE
     assert not await store.has_unpublished()
+
+
+async def test_a_task_at_its_limit_can_still_be_ended(store: Store) -> None:
+    """A status is longer than the one before, and an end has a time."""
+    created = await store.create(LOCAL_USER, TaskCreate("t", subtasks=[NewSubtask("s", "x" * 4000)] * 62))
+    room = MAX_FRAME_BYTES - len(frames.encode("task:update", created))
+    full = await store.update(LOCAL_USER, TaskUpdate(created.task.id, description="x" * (room - 10)))
+    assert await refusal(store, TaskUpdate(full.task.id, description="x" * (room + 30))) is ErrorCode.TOO_LARGE
+    cancelled = await store.update(LOCAL_USER, TaskUpdate(full.task.id, status=TaskStatus.CANCELLED))
+    assert len(frames.encode("task:update", cancelled)) > MAX_FRAME_BYTES
 
 
 # ---- Repeats ----------------------------------------------------------------------------------------------------
