@@ -68,14 +68,11 @@ async def gateway(settings: Settings, process: Process) -> None:
         connect(settings.nats_url, name=f"gateway {gateway_id[:8]}") as bus,
         opened_topics(bus) as topics,
     ):
-        rate = settings.requests_per_minute
-        rates = RateLimits(valkey, of="requests", requests_per_minute=rate, burst=settings.burst)
-        # A page that comes back follows all it shows at once, so its burst is what a connection may follow.
-        wish_rates = RateLimits(valkey, of="wishes", requests_per_minute=rate, burst=settings.subscriptions)
+        rates = RateLimits(valkey, requests_per_minute=settings.requests_per_minute, burst=settings.burst)
         repairs = Repairs(bus)
         connections = Connections(
             gateway_id,
-            Requests(bus, rates, wish_rates, max_frame_bytes=settings.max_frame_bytes),
+            Requests(bus, rates, max_frame_bytes=settings.max_frame_bytes),
             topics,
             repairs,
             limits=Limits(

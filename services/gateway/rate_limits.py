@@ -34,11 +34,10 @@ return '0'
 
 
 class RateLimits:
-    """Counts one kind of request: asks Valkey, or counts by itself while Valkey is away. `of`: the kind's name."""
+    """Asks Valkey, or counts by itself while Valkey is away."""
 
-    def __init__(self, valkey: Redis, *, of: str, requests_per_minute: int, burst: int) -> None:
+    def __init__(self, valkey: Redis, *, requests_per_minute: int, burst: int) -> None:
         self._valkey = valkey
-        self._of = of
         self._allow = valkey.register_script(_ALLOW)
         self._interval = 60 / requests_per_minute
         self._burst = burst
@@ -64,7 +63,7 @@ class RateLimits:
             return self._local_seconds_to_wait(user)
         try:
             async with asyncio.timeout(VALKEY_SECONDS):
-                return float(await self._allow(keys=[f"rate:{self._of}:{user}"], args=[self._interval, self._burst]))
+                return float(await self._allow(keys=[f"rate:{user}"], args=[self._interval, self._burst]))
         except (RedisError, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
             log.warning("Valkey is away; this gateway counts requests by itself", reason=reason)

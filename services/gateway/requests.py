@@ -76,10 +76,9 @@ Outcome = bytes | Order | Question | Resume | Following
 class Requests:
     """Turns frames into bus messages. One for the whole gateway; keeps nothing about clients."""
 
-    def __init__(self, bus: Bus, limits: RateLimits, wish_limits: RateLimits, *, max_frame_bytes: int) -> None:
+    def __init__(self, bus: Bus, limits: RateLimits, *, max_frame_bytes: int) -> None:
         self._bus = bus
         self._limits = limits
-        self._wish_limits = wish_limits
         self._max_frame_bytes = max_frame_bytes
         self._sent = itertools.count()
 
@@ -116,7 +115,8 @@ class Requests:
                     return Resume(asked, Question(route.subject, _request(caller, frame, request_id)))
                 case Followed():
                     wish = _checked(frame, route.decoder)
-                    await self._wish_limits.spend(caller.user)
+                    # Not counted: a page that comes back follows all it shows at once. The wishes of a connection are
+                    # bounded, and carried out one after the other.
                     return Following(wish, frame_id)
         except RequestError as error:
             return error_frame(error, frame_id=frame_id, request_id=request_id)

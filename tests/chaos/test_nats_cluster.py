@@ -29,6 +29,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[NatsServers]:
             part.kill()
 
 
+@pytest.mark.thorough
 async def test_requests_are_stored_while_the_leader_is_dead(cluster: NatsServers) -> None:
     """What was stored before it died is there as well."""
     async with connect(",".join(f"nats://127.0.0.1:{port}" for port in cluster.ports), name="test") as bus:

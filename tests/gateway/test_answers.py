@@ -123,6 +123,7 @@ async def test_silence_is_asked_about_and_nothing_is_shown_twice(bus: Bus, clien
         await nothing_more(client)
 
 
+@pytest.mark.thorough
 async def test_an_answer_that_nobody_runs_is_asked_for_until_somebody_does(bus: Bus, client: Client) -> None:
     """Soon, but not too often."""
     async with played_answer(bus) as answer:

@@ -70,6 +70,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(180)
 def test_ten_thousand_random_bad_frames_close_nothing_and_leave_no_task(shared_gateway: ServiceProcess) -> None:
     """Each one gets exactly one error frame, on one and the same connection."""

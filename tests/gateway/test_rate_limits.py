@@ -22,7 +22,7 @@ from tests.processes import service
 @asynccontextmanager
 async def limits(server: Server) -> AsyncIterator[RateLimits]:
     async with Redis.from_url(server.url, socket_connect_timeout=0.25, socket_timeout=0.25) as valkey:
-        yield RateLimits(valkey, of="requests", requests_per_minute=60, burst=5)
+        yield RateLimits(valkey, requests_per_minute=60, burst=5)
 
 
 async def spend_all(one: RateLimits, *, user: str = "me") -> tuple[int, RequestError]:
@@ -82,7 +82,7 @@ async def test_a_frozen_valkey_costs_a_quarter_of_a_second_once(valkey: Server) 
 
 
 async def test_a_page_may_follow_all_it_shows_at_once(nats: Server, valkey: Server, bus: Bus, tmp_path: Path) -> None:
-    """As many wishes as a connection may have subscriptions, whatever the burst of requests."""
+    """Subscribing is not counted: it has a bound of its own."""
     env = {"NATS_URL": nats.url, "VALKEY_URL": valkey.url, "GATEWAY_BURST": "2", "GATEWAY_SUBSCRIPTIONS": "30"}
     with service("gateway", env, tmp_path / "log") as gateway:
         async with played_tasks(bus), open_client(gateway.ws) as client:

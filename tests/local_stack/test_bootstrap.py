@@ -55,6 +55,7 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_an_installation_is_made_once_and_a_failure_is_said_with_the_last_words_of_pip(clone: Path) -> None:
     """Two scripts at once share it, and an unchanged start is silent."""
     script = ["scripts/install", "run"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from time import monotonic
 
 import msgspec
+import pytest
 
 from libs.bus.connection import Bus, connect
 from libs.bus.last_values import last_value
@@ -80,6 +81,7 @@ async def test_samples_come_again_when_nats_is_back(bus: Bus, running: ServicePr
     assert await statuses(bus) == {"one.example": HostStatus.LIVE}
 
 
+@pytest.mark.thorough
 async def test_a_host_whose_agent_is_killed_becomes_stale(
     bus: Bus, nats: Server, valkey: Server, tmp_path: Path
 ) -> None:

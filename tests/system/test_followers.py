@@ -53,6 +53,7 @@ async def test_who_joined_an_answer_sees_its_end_although_its_worker_goes_away(
     await ready(fragile, *WORKERS)
 
 
+@pytest.mark.thorough
 async def test_a_thawed_worker_takes_nothing_away_from_the_one_that_took_over(fragile: RunningStack) -> None:
     """Frozen, replaced, thawed; then the other one dies: the answer is begun once more and finished."""
     async with open_client(fragile.ws) as client, chatting(client, "acorde", model="paced-150-50") as chat:
@@ -71,6 +72,7 @@ async def test_a_thawed_worker_takes_nothing_away_from_the_one_that_took_over(fr
     await ready(fragile, *WORKERS)
 
 
+@pytest.mark.thorough
 async def test_nothing_is_shown_twice_when_nats_was_frozen(fragile: RunningStack) -> None:
     """The queue item comes again to whoever is free, and finds its asker already there."""
     async with open_client(fragile.ws) as client:

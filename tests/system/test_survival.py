@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from sqlalchemy import text
 
 from libs.bus.connection import connect
@@ -23,6 +24,8 @@ from tests.scripted_model.answers import expected_answer, numbered_tokens
 from tests.system.chats import Watched, assembled, chatting, frames_of, new_conversation, reached_model
 from tests.system.stack import RunningStack, ready, running_stack, running_worker
 from tests.waiting import until, until_answer
+
+pytestmark = pytest.mark.thorough
 
 WORKERS = ("chat_worker-1", "chat_worker-2")
 
