@@ -22,6 +22,7 @@ export function shown(frame: ServerFrame): string {
     case "chat:history":
       return frame.data.map(({ content }) => content).join("\n") + (frame.hasMore ? "…" : "");
     case "chat:cancelled":
+    case "chat:resumed":
       return frame.data.status;
     case "conversation:list":
       return frame.data.conversations.map(({ title }) => title).join(frame.data.cursor ?? "");
