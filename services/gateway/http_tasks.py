@@ -3,6 +3,7 @@
 POST /api/tasks ─▶ frame `task:create` ─▶ Requests ─▶ task.v1.command.create ─▶ its data, as the body of the response
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,12 @@ HTTP_STATUS = {
     ErrorCode.INTERNAL: 500,
 }
 
+_GOES_AWAY = RequestError(
+    ErrorCode.SERVICE_UNAVAILABLE,
+    "This gateway goes away before there is an answer. It may still be done: repeat its requestId.",
+    retry_after_ms=1000,
+)
+
 JSON = "application/json"
 KEY = "Idempotency-Key"
 SCHEMA = "#/components/schemas/{name}"
@@ -53,7 +60,7 @@ def task_routes(requests: Requests, *, max_body_bytes: int) -> APIRouter:
         caller = Caller(connection_id="", user=LOCAL_USER, reply="")
         outcome = await requests.handle(caller, frame)
         if isinstance(outcome, Question):
-            outcome = await requests.ask(outcome)
+            outcome = await _asked(requests, outcome)
         assert isinstance(outcome, bytes)  # noqa: S101 (every frame of this module is asked, none is stored or followed)
         return _response(outcome, status)
 
@@ -119,6 +126,14 @@ def openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         return app.openapi_schema
 
     return openapi_with_contract
+
+
+async def _asked(requests: Requests, question: Question) -> bytes:
+    try:
+        return await requests.ask(question)
+    except asyncio.CancelledError:
+        # uvicorn ends what is open some seconds after the drain; nobody else cancels a request.
+        return error_frame(_GOES_AWAY, request_id=question.request.request_id)
 
 
 def _described(answer: str, *, body: str | None = None, query: type[msgspec.Struct] | None = None) -> dict[str, Any]:

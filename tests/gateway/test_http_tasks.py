@@ -1,6 +1,8 @@
 """Tasks over HTTP: the requests of the WebSocket, with statuses that scripts understand."""
 
+import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,8 +15,9 @@ from libs.contract import frames, subjects
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from services.gateway.http_tasks import HTTP_STATUS
-from tests.gateway.played import task_state
+from tests.gateway.played import played_tasks, task_state
 from tests.processes import ServiceProcess
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -111,6 +114,18 @@ async def test_without_a_task_service_the_answer_is_503(http: httpx.AsyncClient)
     response = await http.get("/api/tasks/1")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
     assert response.json()["code"] == "service_unavailable"
+
+
+async def test_a_gateway_that_goes_away_answers_what_it_was_asked(bus: Bus, gateway: ServiceProcess) -> None:
+    """503 in our own words, also while the task service is silent."""
+    async with played_tasks(bus) as tasks, httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        tasks.answering.clear()
+        asking = asyncio.create_task(client.get(f"http://127.0.0.1:{gateway.port}/api/tasks/1"))
+        await until(lambda: tasks.asked)
+        gateway.signal(signal.SIGTERM)
+        response = await asking
+        tasks.answering.set()
+    assert (response.status_code, response.json()["code"]) == (503, "service_unavailable")
 
 
 def test_every_error_has_a_status() -> None:
