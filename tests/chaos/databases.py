@@ -1,4 +1,4 @@
-"""The databases under the schedule's hand: SQLite files that get locked, or a MariaDB that gets killed."""
+"""The databases under the schedule's hand: SQLite files, or a MariaDB that can be killed and frozen too."""
 
 import asyncio
 import getpass
@@ -108,8 +108,11 @@ class MariaDb:
                 await connection.execute(text(f"CREATE DATABASE chaos_{service}"))
 
     async def lock(self, seconds: float) -> None:
-        """Not for this kind: it is killed and frozen instead."""
-        raise NotImplementedError
+        """Every other writer waits: no table can be written to."""
+        async with opened_engine(f"{self._server_url}/mysql") as engine, engine.connect() as connection:
+            await connection.execute(text("FLUSH TABLES WITH READ LOCK"))
+            await asyncio.sleep(seconds)
+            await connection.execute(text("UNLOCK TABLES"))
 
 
 async def rows(url: str, query: str) -> list[Any]:

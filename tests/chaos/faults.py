@@ -35,7 +35,8 @@ class Faults:
         kinds = {part.kind for part in self._world.parts.values()} | {"database"}
         kinds |= {link.kind for link in self._world.links.values()}
         possible = {kind: set(ACTIONS[kind]) for kind in kinds}
-        possible["database"] -= {"lock"} if self._world.databases.parts else {"kill", "freeze"}
+        if not self._world.databases.parts:
+            possible["database"] -= {"kill", "freeze"}
         return possible
 
     async def run(self, steps: list[Step], *, since: float) -> None:
