@@ -16,14 +16,14 @@ from pathlib import Path
 import uvloop
 
 from bench import machine, report
-from bench.run import LOADS, Bench, Wanted
+from bench.run import LOADS, PEERS, Bench, Wanted
 
 
 def main() -> int:
     arguments = _arguments()
     wanted = Wanted(
         only=_names(arguments.only) or LOADS,
-        peers=_names(arguments.peers),
+        peers=_names(arguments.peers) or PEERS,
         database=arguments.database,
         quick=arguments.quick,
         rounds=arguments.rounds or (1 if arguments.quick else 3),
@@ -81,15 +81,15 @@ def _names(text: str) -> tuple[str, ...]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--only", default="", metavar="NAME,…", help=f"only these loads: {', '.join(LOADS)}")
-    parser.add_argument("--peers", default="", metavar="NAME,…", help="only these: ours, direct, monolith, litellm")
+    parser.add_argument("--peers", default="", metavar="NAME,…", help=f"only these: {', '.join(PEERS)}")
     parser.add_argument("--database", choices=["sqlite", "mariadb"], default="sqlite")
     parser.add_argument("--rounds", type=int, help="how often each chat load is run (3)")
     parser.add_argument("--quick", action="store_true", help="one round, and less of everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     arguments = parser.parse_args()
-    unknown = set(_names(arguments.only)) - set(LOADS)
-    if unknown:
-        parser.error(f"--only knows no {', '.join(sorted(unknown))}")
+    for option, chosen, known in (("only", arguments.only, LOADS), ("peers", arguments.peers, PEERS)):
+        if unknown := set(_names(chosen)) - set(known):
+            parser.error(f"--{option} knows no {', '.join(sorted(unknown))}")
     return arguments
 
 

@@ -14,6 +14,13 @@ class Reading(NamedTuple):
     value: float
 
 
+class Result(NamedTuple):
+    """What a load has measured. `faults`: what must not be, in sentences."""
+
+    readings: list[Reading]
+    faults: list[str]
+
+
 class Summary(NamedTuple):
     """The rounds of one thing."""
 
@@ -33,6 +40,14 @@ def percentile(values: Sequence[float], share: float) -> float:
         raise ValueError("no values")
     ordered = sorted(values)
     return ordered[max(0, min(len(ordered) - 1, -int(-len(ordered) * share // 1) - 1))]
+
+
+def together(results: Iterable[Result]) -> Result:
+    """Several as one."""
+    kept = list(results)
+    return Result(
+        [one for result in kept for one in result.readings], [one for result in kept for one in result.faults]
+    )
 
 
 def summaries(readings: Iterable[Reading]) -> dict[tuple[str, str], dict[str, Summary]]:

@@ -17,7 +17,7 @@ CONNECT_SECONDS = 20.0
 _PING, _PONG, _CLOSE = 0x9, 0xA, 0x8
 _SHORT, _LONG = 126, 127
 
-Hear = Callable[[bytes, int], None]
+Hear = Callable[[bytes, int], object]
 """Is given the text of a frame and the time at which it came (`time.monotonic_ns`)."""
 
 

@@ -12,7 +12,7 @@ import psutil
 from bench import parts
 from bench.answers import Answer
 from bench.peers.peer import Peer
-from bench.readings import Reading, percentile
+from bench.readings import Reading, Result, percentile
 from bench.usage import total_cpu_ns
 
 # Connections that are opened at once.
@@ -41,13 +41,6 @@ W2 = ChatLoad("W2: 100 × 200 tokens at 50/s", 100, 200, "paced-200-50", 2.0, 90
 W3 = ChatLoad("W3: 20 × 1000 tokens, unpaced", 20, 1000, "tokens-1000", 0.0, 90)
 W4 = ChatLoad("W4: 300 × 50/s for a minute", 300, 3000, "paced-3000-50", 5.0, 150)
 W4_QUICK = ChatLoad("W4: 300 × 50/s for 10 s", 300, 500, "paced-500-50", 5.0, 60)
-
-
-class Result(NamedTuple):
-    """`faults`: what must not be, in sentences."""
-
-    readings: list[Reading]
-    faults: list[str]
 
 
 async def run(load: ChatLoad, peer: Peer) -> Result:

@@ -25,3 +25,7 @@ class Peer(Protocol):
     def answer(self, number: int) -> Answer:
         """The next answer, not yet asked for; `number` counts them, to spread them."""
         ...
+
+
+class PeerMissing(Exception):
+    """Why a peer is left out, in one sentence for a person."""
