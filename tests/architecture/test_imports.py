@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from tests.architecture import source
 
-OURS = {"libs", "services", "tests"}
+OURS = {"libs", "services", "tests", "bench"}
 
 
 def importers(package: str) -> set[Path]:

@@ -60,10 +60,14 @@ def _hold_lock(file: Path, seconds: float) -> None:
         connection.close()
 
 
-class MariaDb:
-    """A private server with a database for each service."""
+# A commit is with the operating system before it is acknowledged: it survives SIGKILL, as it must, and no power cut.
+SURVIVES_SIGKILL = ("--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync")
 
-    def __init__(self, folder: Path, port: int) -> None:
+
+class MariaDb:
+    """A private server with a database for each service. `durable`: as in production, on disk before it is said."""
+
+    def __init__(self, folder: Path, port: int, *, durable: bool = False) -> None:
         server = shutil.which("mariadbd") or shutil.which("mariadbd", path="/usr/sbin:/usr/local/sbin")
         install = shutil.which("mariadb-install-db")
         if server is None or install is None:
@@ -84,9 +88,7 @@ class MariaDb:
             "--bind-address=127.0.0.1",
             f"--port={port}",
             "--skip-name-resolve",
-            # A commit is with the operating system before it is acknowledged: it survives SIGKILL, as it must.
-            "--innodb-flush-log-at-trx-commit=2",
-            "--innodb-flush-method=nosync",
+            *(() if durable else SURVIVES_SIGKILL),
             "--innodb-buffer-pool-size=32M",
             "--innodb-log-file-size=16M",
             "--performance-schema=OFF",

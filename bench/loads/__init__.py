@@ -1,0 +1,1 @@
+"""What a peer is given to do, and what is read from it."""

@@ -1,0 +1,1 @@
+"""What is measured: this system, and what it is compared with."""
