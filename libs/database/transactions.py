@@ -12,6 +12,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.contract.errors import ErrorCode, RequestError
-from libs.database.engine import READ_ONLY, SQLITE, address
+from libs.database.engine import READ_ONLY, SQLITE, TURN, address
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -115,7 +116,8 @@ async def _repeated_when_contended(engine: AsyncEngine, work: Work[T], *, read_o
 
 async def _once(engine: AsyncEngine, work: Work[T], *, read_only: bool) -> T:
     cancellations = _cancellations()
-    async with engine.connect() as connection:
+    turn = None if read_only else engine.get_execution_options().get(TURN)
+    async with turn or nullcontext(), engine.connect() as connection:
         # asyncmy connects in `asyncio.wait_for`, which in Python 3.11 forgets a cancellation (by the caller, or by the
         # deadline) that comes together with its result: https://github.com/python/cpython/issues/86296.
         if _cancellations() > cancellations:
