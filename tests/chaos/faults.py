@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from tests.chaos.journal import Fault, Journal
 from tests.chaos.part import Part
+from tests.chaos.poison import Poison
 from tests.chaos.schedule import ACTIONS, Step
 from tests.chaos.tcp_proxy import Link
 from tests.chaos.world import World
@@ -12,6 +13,8 @@ from tests.chaos.world import World
 # A slowed link keeps every read back for so long.
 DELAY_SECONDS = 0.15
 BACK_SECONDS = 60.0
+# What is done to no process or link of its own has one name, so that it is not done twice at a time.
+TARGETS = {"lock": "databases", "poison": "a poison request"}
 # The leader of a NATS cluster is what hurts most.
 LEADER_SHARE = 0.5
 
@@ -19,9 +22,10 @@ LEADER_SHARE = 0.5
 class Faults:
     """One target has one fault at a time; a step whose targets are all busy is left out."""
 
-    def __init__(self, world: World, journal: Journal) -> None:
+    def __init__(self, world: World, journal: Journal, poison: Poison) -> None:
         self._world = world
         self._journal = journal
+        self._poison = poison
         self._busy: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._actions: dict[str, Callable[[Part, float, Fault], Awaitable[None]]] = {
@@ -32,7 +36,7 @@ class Faults:
 
     def kinds(self) -> dict[str, set[str]]:
         """What exists in this world, and what can be done to it."""
-        kinds = {part.kind for part in self._world.parts.values()} | {"database"}
+        kinds = {part.kind for part in self._world.parts.values()} | {"database", "request"}
         kinds |= {link.kind for link in self._world.links.values()}
         possible = {kind: set(ACTIONS[kind]) for kind in kinds}
         if not self._world.databases.parts:
@@ -72,6 +76,8 @@ class Faults:
         try:
             if step.action == "lock":
                 await self._world.databases.lock(step.seconds)
+            elif step.action == "poison":
+                await self._poison.ask()
             elif target in self._world.links:
                 await self._hinder(self._world.links[target], step, fault)
             else:
@@ -81,8 +87,8 @@ class Faults:
             self._journal.over(fault)
 
     async def _target(self, step: Step) -> str | None:
-        if step.action == "lock":
-            return None if "databases" in self._busy else "databases"
+        if (name := TARGETS.get(step.action)) is not None:
+            return None if name in self._busy else name
         if step.kind == "nats" and len(self._world.nats.parts) > 1:
             # More than one away, and the cluster is away: that is what the single server is for.
             if any(part.name in self._busy for part in self._world.nats.parts):

@@ -8,6 +8,7 @@ from tests.chaos.chatting import Asker, Leaver, Tab
 from tests.chaos.faults import Faults
 from tests.chaos.invariants import check_chats, check_tasks
 from tests.chaos.journal import Journal, Promise
+from tests.chaos.poison import Poison
 from tests.chaos.rest import check_gauges, check_weights, stop_all
 from tests.chaos.room import Room
 from tests.chaos.schedule import plan
@@ -61,7 +62,7 @@ async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard) -> N
     seed, journal = wanted.seed, room.journal
     changers = [Changer(room, board, f"changer-{way}", seed, http=way == "http") for way in ("socket", "http")]
     await changers[0].create()
-    faults = Faults(world, journal)
+    faults = Faults(world, journal, Poison(room, world, seed))
     kinds = {kind: does for kind, does in faults.kinds().items() if not wanted.only or kind in wanted.only}
     half_open = world.sockets if wanted.minutes * 60 > HALF_OPEN_SECONDS else ()
     until_then = journal.now() + wanted.minutes * 60

@@ -17,6 +17,8 @@ ACTIONS: Mapping[str, Mapping[str, int]] = {
     "client_link": {"cut": 4, "freeze": 2, "delay": 2},
     "bus_link": {"cut": 4, "freeze": 2, "delay": 2},
     "model_link": {"cut": 3, "freeze": 2, "delay": 1},
+    # A request that kills every worker which takes it.
+    "request": {"poison": 1},
 }
 # How often each kind is hit, relative to the others.
 WEIGHTS: Mapping[str, int] = {
@@ -31,6 +33,7 @@ WEIGHTS: Mapping[str, int] = {
     "client_link": 2,
     "bus_link": 2,
     "model_link": 1,
+    "request": 1,
 }
 # Everything stands still while one of these is frozen, so it is not for long.
 NEEDED_BY_ALL = {"nats", "database"}
@@ -74,7 +77,7 @@ def _steps(chance: random.Random, seconds: float, kinds: Mapping[str, set[str]],
 
 def _seconds(chance: random.Random, kind: str, action: str) -> float:
     """Mostly short, sometimes long: evenly over the magnitudes."""
-    if action == "restart":
+    if action in ("restart", "poison"):
         return 0.0
     if action == "kill":
         # Half of them are started again at once, as a launcher would.

@@ -5,6 +5,7 @@ service ═══▶ Proxy ═══▶ server        one Proxy for each server 
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 # Enough for the link not to be the bottleneck, little enough that a frozen one soon stops the sender.
 CHUNK_BYTES = 64 * 1024
@@ -19,6 +20,8 @@ class Link:
         self.proxies: list[Proxy] = []
         self.delay_seconds = 0.0
         self.refusing = False
+        self.traps: dict[bytes, Callable[[], None]] = {}
+        """Called before these words go out; they must fit into one segment."""
         self._flowing = asyncio.Event()
         self._flowing.set()
 
@@ -54,6 +57,12 @@ class Link:
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         await self._flowing.wait()
+
+    def inspect(self, data: bytes) -> None:
+        """Springs the traps of what goes out."""
+        for word, spring in list(self.traps.items()):
+            if word in data:
+                spring()
 
     async def close(self) -> None:
         self.mend()
@@ -101,16 +110,18 @@ class Proxy:
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             writers.append(target_writer)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._forward(reader, target_writer))
-                both.create_task(self._forward(target_reader, writer))
+                both.create_task(self._forward(reader, target_writer, out=True))
+                both.create_task(self._forward(target_reader, writer, out=False))
         except* OSError:
             pass  # cut, or the target is away: either way this connection has ended
         finally:
             for one in writers:
                 one.transport.abort()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, out: bool) -> None:
         while data := await reader.read(CHUNK_BYTES):
+            if out:
+                self._link.inspect(data)
             await self._link.flowing()
             writer.write(data)
             await writer.drain()
