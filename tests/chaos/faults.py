@@ -32,6 +32,8 @@ class Faults:
             "kill": self._kill,
             "freeze": self._freeze,
             "restart": self._restart,
+            "wipe": self._wipe,
+            "away": self._kill,
         }
 
     def kinds(self) -> dict[str, set[str]]:
@@ -41,6 +43,9 @@ class Faults:
         possible = {kind: set(ACTIONS[kind]) for kind in kinds}
         if not self._world.databases.parts:
             possible["database"] -= {"kill", "freeze"}
+        if len(self._world.nats.parts) > 1:
+            # One server of a cluster gets back from the others what it has lost.
+            possible["nats"] -= {"wipe"}
         return possible
 
     async def run(self, steps: list[Step], *, since: float) -> None:
@@ -78,6 +83,8 @@ class Faults:
                 await self._world.databases.lock(step.seconds)
             elif step.action == "poison":
                 await self._poison.ask()
+            elif step.action == "empty":
+                await self._empty(fault)
             elif target in self._world.links:
                 await self._hinder(self._world.links[target], step, fault)
             else:
@@ -120,6 +127,20 @@ class Faults:
         self._journal.lifted(fault)
         part.start()
         await self._back(part)
+
+    async def _wipe(self, part: Part, _: float, fault: Fault) -> None:
+        """Its disk is lost, with all that it held. A person runs the provisioning step, as docs/operations.md says."""
+        part.kill()
+        await self._world.nats.wipe(part)
+        self._journal.lifted(fault)
+        part.start()
+        await part.until_ready(BACK_SECONDS)
+        await self._world.provision()
+
+    async def _empty(self, fault: Fault) -> None:
+        if not await self._world.empty_valkey():
+            self._journal.count("faults that went wrong")
+        self._journal.lifted(fault)
 
     async def _back(self, part: Part) -> None:
         """The next server of a NATS cluster may only go when this one is current; what is ours may die as it starts."""

@@ -75,7 +75,7 @@ class World:
         self._add(*self.nats.parts, servers.valkey(self.folder, self._valkey_port))
         self._add(servers.model(self.folder, self._model_port, _inherited()))
         await self._start([part for part in self.parts.values() if not part.running])
-        await self._provision()
+        await self.provision()
         for number in range(1, self._shape.workers + 1):
             await self._add_worker(f"chat_worker-{number}")
         for number in range(1, TASK_SERVICES + 1):
@@ -124,6 +124,10 @@ class World:
             yield link, f"ws://127.0.0.1:{proxy.port}/ws"
         finally:
             await link.close()
+
+    async def empty_valkey(self) -> bool:
+        """Everything that it holds is gone; False: it did not say so."""
+        return await servers.greets(self._valkey_port, b"FLUSHALL\r\n", b"OK")()
 
     async def mend(self) -> None:
         """Undoes every fault and waits until everything is ready. Raises `TimeoutError` if something is not."""
@@ -182,7 +186,8 @@ class World:
         link = await self._link(f"clients={name}", "client_link", [port])
         self.sockets[name] = f"ws://127.0.0.1:{link.proxies[0].port}/ws"
 
-    async def _provision(self) -> None:
+    async def provision(self) -> None:
+        """As a person does it: the project's own step. Raises `RuntimeError`."""
         env = {
             **_inherited(),
             "NATS_URL": ",".join(f"nats://127.0.0.1:{port}" for port in self.nats.ports),
