@@ -40,7 +40,7 @@ class Faults:
         """What exists in this world, and what can be done to it."""
         kinds = {part.kind for part in self._world.parts.values()} | {"database", "request"}
         kinds |= {link.kind for link in self._world.links.values()}
-        possible = {kind: set(ACTIONS[kind]) for kind in kinds}
+        possible = {kind: set(ACTIONS[kind]) for kind in kinds & ACTIONS.keys()}
         if not self._world.databases.parts:
             possible["database"] -= {"kill", "freeze"}
         if len(self._world.nats.parts) > 1:

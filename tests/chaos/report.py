@@ -19,7 +19,7 @@ BEFORE_SECONDS = 2.0
 AFTER_SECONDS = 1.0
 MOST_LINES = 120
 # SIGKILL or SIGSTOP, if it is done to a process.
-HARD = {"kill", "freeze", "poison"}
+HARD = {"kill", "freeze", "poison", "wipe", "away"}
 
 
 def say(text: str = "") -> None:

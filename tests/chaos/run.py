@@ -3,11 +3,12 @@
 import asyncio
 from typing import NamedTuple
 
-from tests.chaos import outages, report
+from tests.chaos import model_outages, outages, report
 from tests.chaos.chatting import Asker, Leaver, Tab
 from tests.chaos.faults import Faults
 from tests.chaos.invariants import check_chats, check_tasks
 from tests.chaos.journal import Journal, Promise
+from tests.chaos.model_outages import BriefAsker
 from tests.chaos.poison import Poison
 from tests.chaos.rest import check_gauges, check_weights, stop_all
 from tests.chaos.room import Room
@@ -43,10 +44,12 @@ async def run(wanted: Wanted, world: World, journal: Journal) -> None:
     room = Room(world.sockets, journal, wanted.resume)
     board = TaskBoard()
     prober = Prober(room, world.probes)
+    brief = BriefAsker(room, prober.urls, wanted.seed)
     async with asyncio.TaskGroup() as beside:
         watching = [beside.create_task(world.supervise()), beside.create_task(prober.run())]
-        await _hold(wanted, world, room, board)
+        await _hold(wanted, world, room, board, brief)
         outages.judge(journal, prober, single_nats=wanted.shape.nats == 1)
+        model_outages.judge(journal, brief.told, fallback=wanted.shape.fallback)
         for task in watching:
             task.cancel()
     report.say("checking")
@@ -57,7 +60,7 @@ async def run(wanted: Wanted, world: World, journal: Journal) -> None:
     await stop_all(world, journal)
 
 
-async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard) -> None:
+async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard, brief: BriefAsker) -> None:
     """Load and faults, then peace until every client has what it waits for."""
     seed, journal = wanted.seed, room.journal
     changers = [Changer(room, board, f"changer-{way}", seed, http=way == "http") for way in ("socket", "http")]
@@ -78,6 +81,7 @@ async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard) -> N
             *(group.create_task(Tab(room, f"tab-{number}", seed).run()) for number in range(wanted.tabs)),
             group.create_task(Leaver(room, "leaver", seed).run()),
             group.create_task(SlowReader(room, seed).run()),
+            group.create_task(brief.run()),
             *(group.create_task(changer.run()) for changer in changers),
             *(group.create_task(stay_half_open(room, world, gateway)) for gateway in half_open),
         ]

@@ -14,7 +14,7 @@ ACTIONS: Mapping[str, Mapping[str, int]] = {
     "nats": {"kill": 3, "freeze": 2, "restart": 1, "wipe": 1},
     "valkey": {"kill": 2, "freeze": 2, "empty": 2, "away": 2},
     "database": {"kill": 3, "freeze": 2, "lock": 3},
-    "model": {"kill": 2, "freeze": 2},
+    "model": {"kill": 2, "freeze": 2, "away": 2},
     "client_link": {"cut": 4, "freeze": 2, "delay": 2},
     "bus_link": {"cut": 4, "freeze": 2, "delay": 2},
     "model_link": {"cut": 3, "freeze": 2, "delay": 1},

@@ -113,7 +113,8 @@ def valkey(folder: Path, port: int) -> Part:
     return Part("valkey", "valkey", command, env={}, folder=folder, ready=ready)
 
 
-def model(folder: Path, port: int, env: dict[str, str]) -> Part:
+def model(name: str, folder: Path, port: int, env: dict[str, str]) -> Part:
+    """Also the kind is `name`: the fallback is never away."""
     command = [sys.executable, "-m", "tests.scripted_model", "--port", str(port), "--also", ",".join(PACED)]
     ready = answers(f"http://127.0.0.1:{port}/v1/models")
-    return Part("model", "model", command, env=env, folder=folder, ready=ready)
+    return Part(name, name, command, env=env, folder=folder, ready=ready)

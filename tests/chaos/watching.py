@@ -120,20 +120,20 @@ class Prober:
 
     def __init__(self, room: Room, probes: dict[str, str]) -> None:
         self._room = room
-        self._urls = {name: f"{probes[name].replace('http://', 'ws://')}/ws" for name in room.sockets}
+        self.urls = {name: f"{probes[name].replace('http://', 'ws://')}/ws" for name in room.sockets}
         self.probes: list[Probe] = []
         self.closed: list[tuple[str, float]] = []
         """Gateway, and when it closed this client's connection."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for gateway in self._urls:
+            for gateway in self.urls:
                 group.create_task(self._run(gateway))
 
     async def _run(self, gateway: str) -> None:
         while True:
             try:
-                async with opened(self._urls[gateway], gateway) as wire:
+                async with opened(self.urls[gateway], gateway) as wire:
                     for number in range(1_000_000):
                         await self._ask(gateway, wire, str(number))
                         await asyncio.sleep(PROBE_SECONDS)

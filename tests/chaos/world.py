@@ -42,6 +42,8 @@ class Shape(NamedTuple):
     nats: int
     gateways: int
     workers: int
+    fallback: bool
+    """Whether the workers have a second model server."""
 
 
 class World:
@@ -62,7 +64,8 @@ class World:
             SqliteFiles(folder) if shape.database == "sqlite" else MariaDb(folder, next(self._ports))
         )
         self.nats = servers.NatsServers(folder, *([self._port() for _ in range(shape.nats)] for _ in range(3)))
-        self._valkey_port, self._model_port = self._port(), self._port()
+        self._valkey_port = self._port()
+        self._model_ports = {name: self._port() for name in (("model", "fallback") if shape.fallback else ("model",))}
 
     def _port(self) -> int:
         return next(self._ports)
@@ -73,7 +76,8 @@ class World:
         self._add(*self.databases.parts)
         await self.databases.prepare()
         self._add(*self.nats.parts, servers.valkey(self.folder, self._valkey_port))
-        self._add(servers.model(self.folder, self._model_port, _inherited()))
+        for name, port in self._model_ports.items():
+            self._add(servers.model(name, self.folder, port, _inherited()))
         await self._start([part for part in self.parts.values() if not part.running])
         await self.provision()
         for number in range(1, self._shape.workers + 1):
@@ -177,9 +181,12 @@ class World:
         return port
 
     async def _add_worker(self, name: str) -> None:
-        link = await self._link(f"{name}=model", "model_link", [self._model_port])
-        url = f"http://127.0.0.1:{link.proxies[0].port}/v1"
-        await self._add_service("chat_worker", name, {"LM_STUDIO_URL": url, **PATIENT})
+        urls = {}
+        for server, port in self._model_ports.items():
+            link = await self._link(f"{name}={server}", "model_link", [port])
+            urls[server] = f"http://127.0.0.1:{link.proxies[0].port}/v1"
+        models = {"LM_STUDIO_URL": urls["model"], "LM_STUDIO_FALLBACK_URL": urls.get("fallback", "")}
+        await self._add_service("chat_worker", name, {**models, **PATIENT})
 
     async def _add_gateway(self, name: str) -> None:
         port = await self._add_service("gateway", name, GENEROUS)
