@@ -20,9 +20,11 @@ ACTIONS: Mapping[str, Mapping[str, int]] = {
     "model_link": {"cut": 3, "freeze": 2, "delay": 1},
     # A request that kills every worker which takes it.
     "request": {"poison": 1},
+    # One after the other is told to stop and started again, as an upgrade does.
+    "everything": {"roll": 1},
 }
 # How often each kind is hit, relative to the others.
-WEIGHTS: Mapping[str, int] = {
+WEIGHTS: Mapping[str, float] = {
     "gateway": 4,
     "chat_worker": 6,
     "task_service": 3,
@@ -35,9 +37,11 @@ WEIGHTS: Mapping[str, int] = {
     "bus_link": 2,
     "model_link": 1,
     "request": 1,
+    # It takes most of a minute.
+    "everything": 0.5,
 }
 # These take as long as they take.
-AT_ONCE = {"restart", "wipe", "empty", "poison"}
+AT_ONCE = {"restart", "wipe", "empty", "poison", "roll"}
 # Everything stands still while one of these is frozen, so it is not for long.
 NEEDED_BY_ALL = {"nats", "database"}
 LONGEST_FREEZE_SECONDS = 30.0
