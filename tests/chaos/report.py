@@ -54,6 +54,8 @@ def summary(journal: Journal, world: World) -> None:
     say("\nhow long it took, in seconds")
     for name, seconds in sorted(journal.durations.items()):
         say(f"  {name:<48} {_percentiles(seconds)}")
+    for name, most in sorted(journal.highest.items()):
+        say(f"\nmost {name}: {most:.0f}")
     say("\nmost memory, in MiB")
     for kind in sorted({part.kind for part in world.services()}):
         say(f"  {kind:<14} {max(part.highest_rss for part in world.of(kind)) / MIB:4.0f}")

@@ -4,6 +4,7 @@ import asyncio
 from typing import NamedTuple
 
 from tests.chaos import model_outages, outages, report
+from tests.chaos.burdens import HALF_OPEN_SECONDS, SlowReader, check_slow_readers, stay_half_open
 from tests.chaos.chatting import Asker, Leaver, Tab
 from tests.chaos.faults import Faults
 from tests.chaos.invariants import check_chats, check_tasks
@@ -14,7 +15,7 @@ from tests.chaos.rest import check_gauges, check_weights, stop_all
 from tests.chaos.room import Room
 from tests.chaos.schedule import plan
 from tests.chaos.tasks import Changer, TaskBoard, Watcher
-from tests.chaos.watching import HALF_OPEN_SECONDS, Prober, SlowReader, stay_half_open, watch_machines
+from tests.chaos.watching import Prober, watch_machines
 from tests.chaos.world import Shape, World
 from tests.waiting import until
 
@@ -52,6 +53,7 @@ async def run(wanted: Wanted, world: World, journal: Journal) -> None:
         model_outages.judge(journal, brief.told, fallback=wanted.shape.fallback)
         for task in watching:
             task.cancel()
+    check_slow_readers(room, seconds=wanted.minutes * 60)
     report.say("checking")
     await check_gauges(world, journal)
     await check_chats(room, world.databases.urls["chat_worker"])
@@ -80,7 +82,7 @@ async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard, brie
             *(group.create_task(Asker(room, f"asker-{number}", seed).run()) for number in range(wanted.askers)),
             *(group.create_task(Tab(room, f"tab-{number}", seed).run()) for number in range(wanted.tabs)),
             group.create_task(Leaver(room, "leaver", seed).run()),
-            group.create_task(SlowReader(room, seed).run()),
+            group.create_task(SlowReader(room, world, seed).run()),
             group.create_task(brief.run()),
             *(group.create_task(changer.run()) for changer in changers),
             *(group.create_task(stay_half_open(room, world, gateway)) for gateway in half_open),

@@ -42,6 +42,10 @@ class Link:
         for proxy in self.proxies:
             proxy.break_all()
 
+    def ports_behind(self) -> set[int]:
+        """Where the targets see the connections come from."""
+        return {port for proxy in self.proxies for port in proxy.ports_behind}
+
     def freeze(self) -> None:
         """Nothing gets through any more, and nobody is told."""
         self._flowing.clear()
@@ -79,6 +83,7 @@ class Proxy:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self.ports_behind: set[int] = set()
 
     async def listen(self, port: int) -> None:
         self._server = await asyncio.start_server(self._handle, "127.0.0.1", port)
@@ -103,18 +108,21 @@ class Proxy:
         await asyncio.wait([connection])
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
+        writers, behind = [writer], 0
         try:
             if self._link.refusing:
                 return
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             writers.append(target_writer)
+            behind = target_writer.get_extra_info("sockname")[1]
+            self.ports_behind.add(behind)
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._forward(reader, target_writer, out=True))
                 both.create_task(self._forward(target_reader, writer, out=False))
         except* OSError:
             pass  # cut, or the target is away: either way this connection has ended
         finally:
+            self.ports_behind.discard(behind)
             for one in writers:
                 one.transport.abort()
 

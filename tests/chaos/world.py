@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
+
 from libs.local_stack.ports import free_ports
 from tests.chaos import servers
 from tests.chaos.databases import Databases, MariaDb, SqliteFiles
@@ -31,6 +33,7 @@ PATIENT = {
     "CHAT_WORKER_GRACE_SECONDS": "2",
 }
 PROVISION_SECONDS = 90
+METRICS_SECONDS = 2
 REVIVE_SECONDS = 1.0
 WEIGH_SECONDS = 1.0
 
@@ -128,6 +131,16 @@ class World:
             yield link, f"ws://127.0.0.1:{proxy.port}/ws"
         finally:
             await link.close()
+
+    async def metrics(self, service: str) -> dict[str, float] | None:
+        """What a service counts, by name and labels; None: it does not answer."""
+        try:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                text = (await http.get(f"{self.probes[service]}/metrics", timeout=METRICS_SECONDS)).text
+        except httpx.HTTPError:
+            return None
+        pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
 
     async def empty_valkey(self) -> bool:
         """Everything that it holds is gone; False: it did not say so."""
