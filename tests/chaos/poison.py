@@ -18,6 +18,7 @@ from libs.contract import streams, subjects
 from libs.contract.chat import MessageStatus
 from libs.contract.generations import DeadLetter
 from tests.chaos.following import Follower
+from tests.chaos.invariants import GAVE_UP
 from tests.chaos.journal import Fault, Promise
 from tests.chaos.part import Part
 from tests.chaos.room import Room
@@ -50,7 +51,7 @@ class Poison:
         self._count += 1
         request_id = f"poison-{self._count}"
         # In a conversation of its own: as history of another request it would be a poison too.
-        asked = Asked(request_id, None, f"veneno {self._count}.", "echo", self._journal.now())
+        asked = Asked(request_id, None, f"veneno {self._count}.", "echo", self._journal.now(), poison=True)
         self._room.asked[request_id] = asked
         view, ended_before = View(asked), self._room.ended()
         async with asyncio.TaskGroup() as reviving:
@@ -113,7 +114,7 @@ class Poison:
             return
         if done["status"] != MessageStatus.ERROR:
             self._broken(f"a poison request ended as {done['status']}", asked)
-        elif done["finishReason"] != "gave_up":
+        elif done["finishReason"] != GAVE_UP:
             # The model server was away: nobody died of it.
             self._journal.count("poison requests refused by an absent model")
         else:
