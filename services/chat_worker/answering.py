@@ -23,7 +23,7 @@ from libs.contract.errors import RequestError
 from libs.contract.frames import ClientRequest
 from libs.contract.generations import Asker, DeadLetter, GenerationCommand, GenerationReply
 from services.chat_worker import chat_frames
-from services.chat_worker.generations import Generations
+from services.chat_worker.generations import Generations, is_last_attempt
 from services.chat_worker.records import (
     Claimed,
     Ended,
@@ -58,6 +58,7 @@ class Answering:
         self._store = store
         self._bus = bus
         self._generations = generations
+        self._last_attempt = asyncio.Lock()
 
     async def handle(self, item: WorkItem) -> None:
         """Brings one request one step further and ends the item accordingly."""
@@ -89,6 +90,16 @@ class Answering:
         if recorded.new or item.deliveries == 1:
             # Also to somebody who repeats a request; not again while the request waits for its turn.
             await self._tell(asker, chat_frames.message_frame(recorded.user, asker))
+        if not is_last_attempt(recorded.answer):
+            await self._proceed(item, recorded, send, asker)
+        elif self._last_attempt.locked():
+            await item.later(LONGEST_TURN_SECONDS)
+        else:
+            # One at a time: of those that died together one may be the cause, and would take the others with it.
+            async with self._last_attempt:
+                await self._proceed(item, recorded, send, asker)
+
+    async def _proceed(self, item: WorkItem, recorded: Recorded, send: ChatSend, asker: Asker) -> None:
         match await self._generations.claim(recorded.answer.id):
             case Claimed(answer):
                 finished = await self._generations.run(answer, recorded.user, send, asker)

@@ -37,6 +37,11 @@ SAVE_RETRY_SECONDS = 0.5
 LINGER_SECONDS = 3.0
 
 
+def is_last_attempt(answer: StoredMessage) -> bool:
+    """Every worker but one that could take it has died of it, or beside it."""
+    return not answer.status.terminal and answer.attempts == MAX_ATTEMPTS - 1
+
+
 class Generations:
     """All running answers of one worker."""
 

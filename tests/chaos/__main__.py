@@ -23,7 +23,9 @@ from tests.chaos.world import Shape, World
 
 def main() -> int:
     arguments = _arguments()
-    shape = Shape(arguments.database, arguments.nats, arguments.gateways, arguments.workers)
+    # Half of all seeds have a second model server.
+    fallback = arguments.seed % 2 == 1 if arguments.fallback is None else arguments.fallback
+    shape = Shape(arguments.database, arguments.nats, arguments.gateways, arguments.workers, fallback)
     only = tuple(kind for kind in arguments.only.split(",") if kind)
     wanted = Wanted(
         minutes=arguments.minutes,
@@ -78,6 +80,7 @@ def _command(wanted: Wanted) -> str:
     shape = wanted.shape
     options = f"--minutes {wanted.minutes:g} --seed {wanted.seed} --database {shape.database} --nats {shape.nats}"
     options += f" --gateways {shape.gateways} --workers {shape.workers}"
+    options += " --fallback" if shape.fallback else " --no-fallback"
     options += f" --only {','.join(wanted.only)}" if wanted.only else ""
     return f"scripts/chaos {options}" + ("" if wanted.resume else " --without-resume")
 
@@ -91,6 +94,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nats", type=int, choices=[1, 3], default=1, help="one server, or a cluster of three")
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    fallback = argparse.BooleanOptionalAction
+    parser.add_argument("--fallback", action=fallback, help="workers have a second model server; else the seed says")
     parser.add_argument("--askers", type=int, default=5, help="clients that chat")
     parser.add_argument("--tabs", type=int, default=3, help="clients that join answers of others")
     parser.add_argument("--gap", type=float, default=GAP_SECONDS, help="seconds between two faults, on the average")

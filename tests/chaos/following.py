@@ -93,11 +93,20 @@ class Follower:
         if frame["type"] == "chat:streaming":
             # Also of an answer that was followed before.
             self._check_epoch(data, frame.get("id", ""))
+            await self._take_piece(wire, frame.get("id"), data)
+        else:
+            await self._hear(wire, frame, data)
+
+    async def _take_piece(self, wire: Wire, frame_id: str | None, data: Frame) -> None:
+        if frame_id == self._asking:
+            self._asked.message_id = data["messageId"]
+            self._accepted()
+            await self._stream(wire, data)
+        elif self._repeat is not None and frame_id == self._asking_again:
+            self._watch_repeat(self._repeat, data)
+
+    async def _hear(self, wire: Wire, frame: Frame, data: Frame) -> None:
         match frame["type"]:
-            case "chat:streaming" if frame.get("id") == self._asking:
-                self._asked.message_id = data["messageId"]
-                self._accepted()
-                await self._stream(wire, data)
             case "chat:message" if data["requestId"] == self._asked.request_id:
                 self._accepted()
                 if data["role"] == "assistant" and self._view.done is not None:
@@ -105,11 +114,11 @@ class Follower:
             case "chat:status" if data["requestId"] == self._asked.request_id:
                 self._accepted()
                 self._asked.message_id = data["messageId"]
+            case "chat:resumed" if frame.get("id") == self._asking and data["status"] == MessageStatus.PENDING:
+                self._resumed_at = None  # There is no text yet.
             case "chat:cancelled" if data["requestId"] == self._asked.request_id:
                 self._asked.cancelled_as = data["status"]
                 self._note(f"is told: cancelled, now {data['status']}")
-            case "chat:streaming" if self._repeat is not None and frame.get("id") == self._asking_again:
-                self._watch_repeat(self._repeat, data)
             case "error" if frame.get("id") == self._asking:
                 await self._fail(wire, data)
             case "session:draining":
@@ -125,7 +134,7 @@ class Follower:
         step = view.take(data)
         now = self._journal.now()
         if self._resumed_at is not None and step is Step.NEXT:
-            self._resumed(now)
+            self._resumed(now, data)
         match step:
             case Step.NEXT:
                 if before and view.epoch > before:
@@ -168,9 +177,11 @@ class Follower:
         if self._room.resume:
             self._journal.broken(promise, what, about=self._asked.request_id, since=self._asked.at)
 
-    def _resumed(self, now: float) -> None:
+    def _resumed(self, now: float, data: Frame) -> None:
         assert self._resumed_at is not None
         since, self._resumed_at = self._resumed_at, None
+        if not (data.get("fromSeq") or data.get("reset") or data["done"]):
+            return  # Nothing was missing perhaps: one piece may be a new one.
         kinds = {"nats", "database", "chat_worker", "model"}
         if not self._journal.hit(since - 1, now, kinds=kinds, targets=self._way()):
             self._journal.took("resume: first missing text", now - since)
@@ -189,7 +200,9 @@ class Follower:
         since, cause = kills[0].at, kills[0]
         if self._journal.hit(since - 1, now, kinds=kinds, targets=self._way(), but=cause):
             return
-        self._journal.took(f"takeover after {cause.action}", now - since)
+        # A poison request kills it, too.
+        action = "kill" if cause.action == "poison" else cause.action
+        self._journal.took(f"takeover after {action}", now - since)
         if now - since > TAKEOVER_SECONDS:
             text = f"taken over only {now - since:.1f} s after {cause.action} of {cause.target}"
             self._journal.broken(Promise.TAKEOVER, text, about=self._asked.request_id, since=since)

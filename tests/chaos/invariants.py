@@ -10,12 +10,16 @@ from tests.chaos.room import Room
 from tests.chaos.tasks import TaskBoard
 from tests.chaos.transcripts import Asked, View
 
+GAVE_UP = "gave_up"
+# What may cost a worker its answers, or their leases.
+LONGEST_LIFE_SECONDS = 60.0
+LIVES = {"chat_worker", "database", "nats", "bus_link"}
 TERMINAL = {str(status) for status in MessageStatus if status.terminal}
 
 
 async def check_chats(room: Room, url: str) -> None:
     """Promise 1, for every request that anybody has sent."""
-    query = "SELECT conversation_id, request_id, role, status, content, epoch FROM messages ORDER BY id"
+    query = "SELECT conversation_id, request_id, role, status, content, epoch, finish_reason FROM messages ORDER BY id"
     found: defaultdict[str, list[Any]] = defaultdict(list)
     questions: defaultdict[int, list[str]] = defaultdict(list)
     texts: dict[str, list[str]] = {}
@@ -25,8 +29,23 @@ async def check_chats(room: Room, url: str) -> None:
             questions[row.conversation_id].append(row.content)
             texts[row.request_id] = asked.whole_texts(questions[row.conversation_id])
     for asked in room.asked.values():
+        _check_innocent(room, asked, found[asked.request_id])
         for what in _wrong_with(asked, found[asked.request_id], texts.get(asked.request_id, [])):
             room.journal.broken(Promise.CHAT, what, about=asked.request_id, since=asked.at)
+
+
+def _check_innocent(room: Room, asked: Asked, stored: list[Any]) -> None:
+    """Who only ran beside a poison request is not given up with it."""
+    if asked.poison or not any(row.finish_reason == GAVE_UP for row in stored):
+        return
+    room.journal.count("requests given up")
+    near = [fault for fault in room.journal.faults if fault.ended_at is None or fault.ended_at >= asked.at]
+    others = [fault for fault in near if fault.kind in LIVES and fault.action != "poison"]
+    # Beside one of them it may lose two workers, beside two three.
+    poisons = [fault for fault in near if fault.kind == "request" and fault.at < asked.at + LONGEST_LIFE_SECONDS]
+    if not others and len(poisons) < 2:
+        text = "a request was given up that was no poison: nothing else has killed its workers"
+        room.journal.broken(Promise.TAKEOVER, text, about=asked.request_id, since=asked.at)
 
 
 def _wrong_with(asked: Asked, stored: list[Any], texts: list[str]) -> list[str]:

@@ -66,6 +66,9 @@ class Journal:
     counted: Counter[str] = field(default_factory=Counter)
     durations: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
+    highest: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """What was counted now and then, at most."""
+
     def now(self) -> float:
         return time.monotonic() - self.began
 

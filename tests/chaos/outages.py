@@ -9,13 +9,18 @@ NOTICE_SECONDS = 1.0
 # Promised are 5 s; the rest is for a machine that is busy.
 RECOVERY_SECONDS = 10.0
 STARTING_SECONDS = 5.0
-OUTAGES = {("nats", "kill"), ("nats", "restart"), ("nats", "freeze"), ("database", "kill"), ("database", "freeze")}
+OUTAGES = {
+    *(("nats", action) for action in ("kill", "restart", "freeze", "wipe")),
+    *(("database", action) for action in ("kill", "freeze")),
+}
 OTHERS = ("chat_worker", "database", "nats")
 
 
 def judge(journal: Journal, prober: Prober, *, single_nats: bool) -> None:
     """Promise 7, where nothing else was wrong at the same time."""
     for fault in journal.faults:
+        if fault.kind == "valkey":
+            _judge_indifference(journal, fault, prober.probes)
         if (fault.kind, fault.action) not in OUTAGES or fault.lifted_at is None or fault.ended_at is None:
             continue
         for gateway in {probe.gateway for probe in prober.probes}:
@@ -41,6 +46,20 @@ def _judge_refusals(journal: Journal, fault: Fault, gateway: str, probes: list[P
         if probe.code != "bus_unavailable" or not probe.retryable or probe.seconds > AT_ONCE_SECONDS:
             text = f"NATS away, {gateway} answered {probe.code!r} after {probe.seconds:.1f} s"
             journal.broken(Promise.DEPENDENCIES_AWAY, text, about=gateway, since=fault.at)
+
+
+def _judge_indifference(journal: Journal, fault: Fault, probes: list[Probe]) -> None:
+    """Valkey holds only what may be lost: without it everything works."""
+    for probe in probes:
+        answered_at = probe.sent_at + probe.seconds
+        if probe.sent_at < fault.at or (fault.ended_at is not None and probe.sent_at > fault.ended_at):
+            continue
+        if _disturbed(journal, fault, probe.gateway, probe.sent_at - STARTING_SECONDS, answered_at):
+            continue
+        journal.took("Valkey away: answered all the same", probe.seconds)
+        if probe.code != "" or probe.seconds > AT_ONCE_SECONDS:
+            text = f"Valkey away, {probe.gateway} answered {probe.code!r} after {probe.seconds:.1f} s"
+            journal.broken(Promise.DEPENDENCIES_AWAY, text, about=probe.gateway, since=fault.at)
 
 
 def _judge_recovery(journal: Journal, fault: Fault, gateway: str, probes: list[Probe]) -> None:

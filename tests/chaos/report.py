@@ -18,6 +18,8 @@ from tests.chaos.world import World
 BEFORE_SECONDS = 2.0
 AFTER_SECONDS = 1.0
 MOST_LINES = 120
+# SIGKILL or SIGSTOP, if it is done to a process.
+HARD = {"kill", "freeze", "poison", "wipe", "away"}
 
 
 def say(text: str = "") -> None:
@@ -28,11 +30,10 @@ def say(text: str = "") -> None:
 def progress(room: Room, active: list[str]) -> None:
     """One line: how far, how much, and what is broken at this moment."""
     journal = room.journal
-    ended = sum(any(view.over for view in asked.views) for asked in room.asked.values())
     done = journal.counted["task changes acknowledged"]
     say(
-        f"{journal.now():6.0f} s  faults {len(journal.faults):4}  answers {ended}/{len(room.asked)}  tasks {done}  "
-        f"broken promises {len(journal.violations)}  now: {', '.join(active) or 'all well'}"
+        f"{journal.now():6.0f} s  faults {len(journal.faults):4}  answers {room.ended()}/{len(room.asked)}  "
+        f"tasks {done}  broken promises {len(journal.violations)}  now: {', '.join(active) or 'all well'}"
     )
 
 
@@ -44,7 +45,8 @@ def summary(journal: Journal, world: World) -> None:
         actions = {action: count for (of, action), count in by_kind.items() if of == kind}
         told = ", ".join(f"{action} {count}" for action, count in sorted(actions.items()))
         say(f"  {kind:<14} {sum(actions.values()):4}  {told}")
-    hard = [kind for kind, action in by_kind.elements() if action in ("kill", "freeze") and not kind.endswith("_link")]
+    processes = {part.kind for part in world.parts.values()}
+    hard = [kind for kind, action in by_kind.elements() if action in HARD and kind in processes]
     say(f"  {len(journal.faults)} in all, {len(hard)} of them kills and freezes of processes")
     say("\nwhat happened")
     for name, count in sorted(journal.counted.items()):
@@ -52,6 +54,8 @@ def summary(journal: Journal, world: World) -> None:
     say("\nhow long it took, in seconds")
     for name, seconds in sorted(journal.durations.items()):
         say(f"  {name:<48} {_percentiles(seconds)}")
+    for name, most in sorted(journal.highest.items()):
+        say(f"\nmost {name}: {most:.0f}")
     say("\nmost memory, in MiB")
     for kind in sorted({part.kind for part in world.services()}):
         say(f"  {kind:<14} {max(part.highest_rss for part in world.of(kind)) / MIB:4.0f}")

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import httpx
 import psutil
 
 from tests.chaos.journal import Journal, Promise
@@ -34,21 +33,18 @@ async def check_gauges(world: World, journal: Journal) -> None:
         left: dict[str, float] = {}
         try:
             async with asyncio.timeout(ZERO_SECONDS):
-                while left := await _not_zero(world.probes[part.name], names):  # noqa: ASYNC110 (in another process)
+                while left := await _not_zero(world, part.name, names):  # noqa: ASYNC110 (in another process)
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             text = f"{part.name} still counts {left or 'something (it does not answer)'}"
             journal.broken(Promise.SLOW_AND_DEAD_CLIENTS, text, about=part.name)
 
 
-async def _not_zero(url: str, names: list[str]) -> dict[str, float]:
-    try:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            text = (await http.get(f"{url}/metrics", timeout=2)).text
-    except httpx.HTTPError as error:
-        return {str(error): 1.0}
-    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(values[name]) for name in names if float(values[name]) != 0}
+async def _not_zero(world: World, part: str, names: list[str]) -> dict[str, float]:
+    counted = await world.metrics(part)
+    if counted is None:
+        return {"does not answer": 1.0}
+    return {name: counted[name] for name in names if counted[name] != 0}
 
 
 def check_weights(world: World, journal: Journal) -> None:

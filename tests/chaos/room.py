@@ -19,6 +19,10 @@ class Room:
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Nothing new is begun any more."""
 
+    def ended(self) -> int:
+        """How many requests somebody has seen the end of."""
+        return sum(any(view.over for view in asked.views) for asked in self.asked.values())
+
     def running(self) -> list[Asked]:
         """Requests with an answer that somebody is still waiting for."""
         return [

@@ -3,16 +3,19 @@
 import asyncio
 from typing import NamedTuple
 
-from tests.chaos import outages, report
+from tests.chaos import model_outages, outages, report
+from tests.chaos.burdens import HALF_OPEN_SECONDS, SlowReader, check_slow_readers, stay_half_open
 from tests.chaos.chatting import Asker, Leaver, Tab
 from tests.chaos.faults import Faults
 from tests.chaos.invariants import check_chats, check_tasks
 from tests.chaos.journal import Journal, Promise
+from tests.chaos.model_outages import BriefAsker
+from tests.chaos.poison import Poison
 from tests.chaos.rest import check_gauges, check_weights, stop_all
 from tests.chaos.room import Room
 from tests.chaos.schedule import plan
 from tests.chaos.tasks import Changer, TaskBoard, Watcher
-from tests.chaos.watching import HALF_OPEN_SECONDS, Prober, SlowReader, stay_half_open, watch_machines
+from tests.chaos.watching import Prober, watch_machines
 from tests.chaos.world import Shape, World
 from tests.waiting import until
 
@@ -42,12 +45,15 @@ async def run(wanted: Wanted, world: World, journal: Journal) -> None:
     room = Room(world.sockets, journal, wanted.resume)
     board = TaskBoard()
     prober = Prober(room, world.probes)
+    brief = BriefAsker(room, prober.urls, wanted.seed)
     async with asyncio.TaskGroup() as beside:
         watching = [beside.create_task(world.supervise()), beside.create_task(prober.run())]
-        await _hold(wanted, world, room, board)
+        await _hold(wanted, world, room, board, brief)
         outages.judge(journal, prober, single_nats=wanted.shape.nats == 1)
+        model_outages.judge(journal, brief.told, fallback=wanted.shape.fallback)
         for task in watching:
             task.cancel()
+    check_slow_readers(room, seconds=wanted.minutes * 60)
     report.say("checking")
     await check_gauges(world, journal)
     await check_chats(room, world.databases.urls["chat_worker"])
@@ -56,12 +62,12 @@ async def run(wanted: Wanted, world: World, journal: Journal) -> None:
     await stop_all(world, journal)
 
 
-async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard) -> None:
+async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard, brief: BriefAsker) -> None:
     """Load and faults, then peace until every client has what it waits for."""
     seed, journal = wanted.seed, room.journal
     changers = [Changer(room, board, f"changer-{way}", seed, http=way == "http") for way in ("socket", "http")]
     await changers[0].create()
-    faults = Faults(world, journal)
+    faults = Faults(world, journal, Poison(room, world, seed))
     kinds = {kind: does for kind, does in faults.kinds().items() if not wanted.only or kind in wanted.only}
     half_open = world.sockets if wanted.minutes * 60 > HALF_OPEN_SECONDS else ()
     until_then = journal.now() + wanted.minutes * 60
@@ -76,7 +82,8 @@ async def _hold(wanted: Wanted, world: World, room: Room, board: TaskBoard) -> N
             *(group.create_task(Asker(room, f"asker-{number}", seed).run()) for number in range(wanted.askers)),
             *(group.create_task(Tab(room, f"tab-{number}", seed).run()) for number in range(wanted.tabs)),
             group.create_task(Leaver(room, "leaver", seed).run()),
-            group.create_task(SlowReader(room, seed).run()),
+            group.create_task(SlowReader(room, world, seed).run()),
+            group.create_task(brief.run()),
             *(group.create_task(changer.run()) for changer in changers),
             *(group.create_task(stay_half_open(room, world, gateway)) for gateway in half_open),
         ]

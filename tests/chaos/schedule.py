@@ -10,16 +10,21 @@ ACTIONS: Mapping[str, Mapping[str, int]] = {
     "chat_worker": {"kill": 4, "freeze": 4, "restart": 2},
     "task_service": {"kill": 4, "freeze": 3, "restart": 2},
     "monitor_agent": {"kill": 2, "freeze": 2, "restart": 1},
-    "nats": {"kill": 3, "freeze": 2, "restart": 1},
-    "valkey": {"kill": 2, "freeze": 2},
+    # Wiped: killed, its store lost, provisioned again. Away: killed, and down for long.
+    "nats": {"kill": 3, "freeze": 2, "restart": 1, "wipe": 1},
+    "valkey": {"kill": 2, "freeze": 2, "empty": 2, "away": 2},
     "database": {"kill": 3, "freeze": 2, "lock": 3},
-    "model": {"kill": 2, "freeze": 2},
+    "model": {"kill": 2, "freeze": 2, "away": 2},
     "client_link": {"cut": 4, "freeze": 2, "delay": 2},
     "bus_link": {"cut": 4, "freeze": 2, "delay": 2},
     "model_link": {"cut": 3, "freeze": 2, "delay": 1},
+    # A request that kills every worker which takes it.
+    "request": {"poison": 1},
+    # One after the other is told to stop and started again, as an upgrade does.
+    "everything": {"roll": 1},
 }
 # How often each kind is hit, relative to the others.
-WEIGHTS: Mapping[str, int] = {
+WEIGHTS: Mapping[str, float] = {
     "gateway": 4,
     "chat_worker": 6,
     "task_service": 3,
@@ -31,13 +36,20 @@ WEIGHTS: Mapping[str, int] = {
     "client_link": 2,
     "bus_link": 2,
     "model_link": 1,
+    "request": 1,
+    # It takes most of a minute.
+    "everything": 0.5,
 }
+# These take as long as they take.
+AT_ONCE = {"restart", "wipe", "empty", "poison", "roll"}
 # Everything stands still while one of these is frozen, so it is not for long.
 NEEDED_BY_ALL = {"nats", "database"}
 LONGEST_FREEZE_SECONDS = 30.0
 LONGEST_FREEZE_OF_NEEDED_SECONDS = 6.0
 SHORTEST_SECONDS = 0.5
 LONGEST_DOWN_SECONDS = 4.0
+SHORTEST_AWAY_SECONDS = 10.0
+LONGEST_AWAY_SECONDS = 30.0
 LONGEST_LINK_SECONDS = 12.0
 # Between two faults, on the average.
 GAP_SECONDS = 2.5
@@ -74,8 +86,10 @@ def _steps(chance: random.Random, seconds: float, kinds: Mapping[str, set[str]],
 
 def _seconds(chance: random.Random, kind: str, action: str) -> float:
     """Mostly short, sometimes long: evenly over the magnitudes."""
-    if action == "restart":
+    if action in AT_ONCE:
         return 0.0
+    if action == "away":
+        return chance.uniform(SHORTEST_AWAY_SECONDS, LONGEST_AWAY_SECONDS)
     if action == "kill":
         # Half of them are started again at once, as a launcher would.
         return chance.choice((0.0, chance.uniform(0, LONGEST_DOWN_SECONDS)))

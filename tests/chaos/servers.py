@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -65,11 +66,12 @@ class NatsServers:
 
     def __init__(self, folder: Path, ports: Sequence[int], monitors: Sequence[int], routes: Sequence[int]) -> None:
         self.ports = ports
+        self._folder = folder
         self._monitors = monitors
-        self.parts = [self._part(folder, number, routes) for number in range(len(ports))]
+        self.parts = [self._part(number, routes) for number in range(len(ports))]
 
-    def _part(self, folder: Path, number: int, routes: Sequence[int]) -> Part:
-        name = f"nats-{number + 1}"
+    def _part(self, number: int, routes: Sequence[int]) -> Part:
+        name, folder = f"nats-{number + 1}", self._folder
         text = NATS.format(
             name=name, port=self.ports[number], monitor=self._monitors[number], store=json.dumps(str(folder / name))
         )
@@ -82,6 +84,10 @@ class NatsServers:
         # In a cluster, healthy means that its part of every stream is current.
         ready = answers(f"http://127.0.0.1:{self._monitors[number]}/healthz")
         return Part(name, "nats", command, env={}, folder=folder, ready=ready)
+
+    async def wipe(self, part: Part) -> None:
+        """Its store is gone; it must not run."""
+        await asyncio.to_thread(shutil.rmtree, self._folder / part.name)
 
     async def leader(self) -> Part | None:
         """The server that leads the stream of chat requests; None: nobody says."""
@@ -107,7 +113,8 @@ def valkey(folder: Path, port: int) -> Part:
     return Part("valkey", "valkey", command, env={}, folder=folder, ready=ready)
 
 
-def model(folder: Path, port: int, env: dict[str, str]) -> Part:
+def model(name: str, folder: Path, port: int, env: dict[str, str]) -> Part:
+    """Also the kind is `name`: the fallback is never away."""
     command = [sys.executable, "-m", "tests.scripted_model", "--port", str(port), "--also", ",".join(PACED)]
     ready = answers(f"http://127.0.0.1:{port}/v1/models")
-    return Part("model", "model", command, env=env, folder=folder, ready=ready)
+    return Part(name, name, command, env=env, folder=folder, ready=ready)

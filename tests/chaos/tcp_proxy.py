@@ -5,6 +5,7 @@ service ═══▶ Proxy ═══▶ server        one Proxy for each server 
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 # Enough for the link not to be the bottleneck, little enough that a frozen one soon stops the sender.
 CHUNK_BYTES = 64 * 1024
@@ -19,6 +20,8 @@ class Link:
         self.proxies: list[Proxy] = []
         self.delay_seconds = 0.0
         self.refusing = False
+        self.traps: dict[bytes, Callable[[], None]] = {}
+        """Called before these words go out; they must fit into one segment."""
         self._flowing = asyncio.Event()
         self._flowing.set()
 
@@ -39,6 +42,10 @@ class Link:
         for proxy in self.proxies:
             proxy.break_all()
 
+    def ports_behind(self) -> set[int]:
+        """Where the targets see the connections come from."""
+        return {port for proxy in self.proxies for port in proxy.ports_behind}
+
     def freeze(self) -> None:
         """Nothing gets through any more, and nobody is told."""
         self._flowing.clear()
@@ -55,6 +62,12 @@ class Link:
             await asyncio.sleep(self.delay_seconds)
         await self._flowing.wait()
 
+    def inspect(self, data: bytes) -> None:
+        """Springs the traps of what goes out."""
+        for word, spring in list(self.traps.items()):
+            if word in data:
+                spring()
+
     async def close(self) -> None:
         self.mend()
         for proxy in self.proxies:
@@ -70,6 +83,7 @@ class Proxy:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self.ports_behind: set[int] = set()
 
     async def listen(self, port: int) -> None:
         self._server = await asyncio.start_server(self._handle, "127.0.0.1", port)
@@ -94,23 +108,28 @@ class Proxy:
         await asyncio.wait([connection])
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
+        writers, behind = [writer], 0
         try:
             if self._link.refusing:
                 return
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             writers.append(target_writer)
+            behind = target_writer.get_extra_info("sockname")[1]
+            self.ports_behind.add(behind)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._forward(reader, target_writer))
-                both.create_task(self._forward(target_reader, writer))
+                both.create_task(self._forward(reader, target_writer, out=True))
+                both.create_task(self._forward(target_reader, writer, out=False))
         except* OSError:
             pass  # cut, or the target is away: either way this connection has ended
         finally:
+            self.ports_behind.discard(behind)
             for one in writers:
                 one.transport.abort()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, out: bool) -> None:
         while data := await reader.read(CHUNK_BYTES):
+            if out:
+                self._link.inspect(data)
             await self._link.flowing()
             writer.write(data)
             await writer.drain()

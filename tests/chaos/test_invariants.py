@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from tests.chaos.invariants import check_chats, check_tasks
-from tests.chaos.journal import Journal
+from tests.chaos.journal import Fault, Journal
 from tests.chaos.room import Room
 from tests.chaos.tasks import Change, TaskBoard
 from tests.chaos.transcripts import Asked, View
 
 TEXT = "t0 t1 t2 "
-MESSAGES = "CREATE TABLE messages (id INTEGER PRIMARY KEY, conversation_id, request_id, role, status, content, epoch)"
+MESSAGES = (
+    "CREATE TABLE messages"
+    " (id INTEGER PRIMARY KEY, conversation_id, request_id, role, status, content, epoch, finish_reason)"
+)
 TASKS = (
     "CREATE TABLE tasks (id INTEGER PRIMARY KEY, revision);"
     "CREATE TABLE task_events (task_id, revision, request_id);"
@@ -37,7 +40,7 @@ def chats(file: Path, stored: list[Row]) -> str:
     """A database with these rows of one request."""
     url = database(file, MESSAGES)
     connection = sqlite3.connect(file)
-    connection.executemany("INSERT INTO messages VALUES (NULL, 1, 'r1', ?, ?, ?, 1)", stored)
+    connection.executemany("INSERT INTO messages VALUES (NULL, 1, 'r1', ?, ?, ?, 1, NULL)", stored)
     connection.commit()
     connection.close()
     return url
@@ -94,6 +97,21 @@ async def test_a_client_that_still_waits_is_found(tmp_path: Path) -> None:
     View(asked)
     await check_chats(room, chats(tmp_path / "db", [USER, ANSWER]))
     assert [broken.what for broken in journal.violations] == ["a client was never told the end"]
+
+
+@pytest.mark.parametrize(("poison", "killed", "said"), [(False, False, 1), (True, False, 0), (False, True, 0)])
+async def test_nobody_is_given_up_for_a_neighbour(tmp_path: Path, poison: bool, killed: bool, said: int) -> None:
+    """Only a request that has killed its workers itself, or whose workers were killed by something else."""
+    journal = Journal(faults=[Fault(1.0, "chat_worker", "chat_worker-1", "kill" if killed else "poison", 1.0, 5.0)])
+    room = Room({}, journal, resume=True)
+    room.asked["r1"] = Asked("r1", 1, "question", "paced-3-50", at=0.0, poison=poison)
+    url = chats(tmp_path / "db", [USER, ("assistant", "error", "")])
+    connection = sqlite3.connect(tmp_path / "db")
+    connection.execute("UPDATE messages SET finish_reason = 'gave_up' WHERE role = 'assistant'")
+    connection.commit()
+    connection.close()
+    await check_chats(room, url)
+    assert sum("given up" in broken.what for broken in journal.violations) == said
 
 
 @pytest.mark.parametrize(

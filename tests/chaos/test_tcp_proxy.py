@@ -86,6 +86,16 @@ async def test_a_frozen_link_keeps_everything_back_and_loses_nothing(link: Link)
         assert await caller.hears() == b"hello"
 
 
+async def test_a_trap_springs_at_what_goes_out(link: Link) -> None:
+    """Before it is there, and not at what comes back."""
+    sprung: list[str] = []
+    link.traps[b"hello"] = lambda: sprung.append("hello")
+    link.traps[b"other"] = lambda: sprung.append("other")
+    async with connected(link) as caller:
+        assert await caller.calls() == b"hello"
+    assert sprung == ["hello"]
+
+
 async def test_a_slow_link_takes_its_time(link: Link) -> None:
     """Each way."""
     async with connected(link) as caller:

@@ -22,6 +22,8 @@ class Asked:
     at: float
     repeated: bool = False
     """Sent again also after it was accepted. Others are not: the system alone has to bring them to their end."""
+    poison: bool = False
+    """It kills whoever takes it."""
     accepted_at: float | None = None
     message_id: int | None = None
     """The answer's, as soon as somebody was told it."""

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
+
 from libs.local_stack.ports import free_ports
 from tests.chaos import servers
 from tests.chaos.databases import Databases, MariaDb, SqliteFiles
@@ -31,6 +33,7 @@ PATIENT = {
     "CHAT_WORKER_GRACE_SECONDS": "2",
 }
 PROVISION_SECONDS = 90
+METRICS_SECONDS = 2
 REVIVE_SECONDS = 1.0
 WEIGH_SECONDS = 1.0
 
@@ -42,6 +45,8 @@ class Shape(NamedTuple):
     nats: int
     gateways: int
     workers: int
+    fallback: bool
+    """Whether the workers have a second model server."""
 
 
 class World:
@@ -62,7 +67,8 @@ class World:
             SqliteFiles(folder) if shape.database == "sqlite" else MariaDb(folder, next(self._ports))
         )
         self.nats = servers.NatsServers(folder, *([self._port() for _ in range(shape.nats)] for _ in range(3)))
-        self._valkey_port, self._model_port = self._port(), self._port()
+        self._valkey_port = self._port()
+        self._model_ports = {name: self._port() for name in (("model", "fallback") if shape.fallback else ("model",))}
 
     def _port(self) -> int:
         return next(self._ports)
@@ -73,9 +79,10 @@ class World:
         self._add(*self.databases.parts)
         await self.databases.prepare()
         self._add(*self.nats.parts, servers.valkey(self.folder, self._valkey_port))
-        self._add(servers.model(self.folder, self._model_port, _inherited()))
+        for name, port in self._model_ports.items():
+            self._add(servers.model(name, self.folder, port, _inherited()))
         await self._start([part for part in self.parts.values() if not part.running])
-        await self._provision()
+        await self.provision()
         for number in range(1, self._shape.workers + 1):
             await self._add_worker(f"chat_worker-{number}")
         for number in range(1, TASK_SERVICES + 1):
@@ -125,6 +132,20 @@ class World:
         finally:
             await link.close()
 
+    async def metrics(self, service: str) -> dict[str, float] | None:
+        """What a service counts, by name and labels; None: it does not answer."""
+        try:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                text = (await http.get(f"{self.probes[service]}/metrics", timeout=METRICS_SECONDS)).text
+        except httpx.HTTPError:
+            return None
+        pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    async def empty_valkey(self) -> bool:
+        """Everything that it holds is gone; False: it did not say so."""
+        return await servers.greets(self._valkey_port, b"FLUSHALL\r\n", b"OK")()
+
     async def mend(self) -> None:
         """Undoes every fault and waits until everything is ready. Raises `TimeoutError` if something is not."""
         for link in self.links.values():
@@ -173,16 +194,20 @@ class World:
         return port
 
     async def _add_worker(self, name: str) -> None:
-        link = await self._link(f"{name}=model", "model_link", [self._model_port])
-        url = f"http://127.0.0.1:{link.proxies[0].port}/v1"
-        await self._add_service("chat_worker", name, {"LM_STUDIO_URL": url, **PATIENT})
+        urls = {}
+        for server, port in self._model_ports.items():
+            link = await self._link(f"{name}={server}", "model_link", [port])
+            urls[server] = f"http://127.0.0.1:{link.proxies[0].port}/v1"
+        models = {"LM_STUDIO_URL": urls["model"], "LM_STUDIO_FALLBACK_URL": urls.get("fallback", "")}
+        await self._add_service("chat_worker", name, {**models, **PATIENT})
 
     async def _add_gateway(self, name: str) -> None:
         port = await self._add_service("gateway", name, GENEROUS)
         link = await self._link(f"clients={name}", "client_link", [port])
         self.sockets[name] = f"ws://127.0.0.1:{link.proxies[0].port}/ws"
 
-    async def _provision(self) -> None:
+    async def provision(self) -> None:
+        """As a person does it: the project's own step. Raises `RuntimeError`."""
         env = {
             **_inherited(),
             "NATS_URL": ",".join(f"nats://127.0.0.1:{port}" for port in self.nats.ports),

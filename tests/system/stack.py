@@ -55,8 +55,8 @@ class RunningStack:
     def is_ready(self, name: str) -> bool:
         try:
             return self.probe(name, "/readyz").status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+        except (httpx.HTTPError, KeyError):
+            return False  # not there yet, or dead and not started again yet
 
     def signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self.entries()[name]["pid"], number)
