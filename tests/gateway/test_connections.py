@@ -234,3 +234,29 @@ async def test_a_gateway_that_stops_sends_its_clients_away_in_order_and_exits_cl
         async with open_socket(gateway.ws):
             pass
     assert await asyncio.to_thread(gateway.wait) == 0
+
+
+async def test_what_was_asked_is_answered_before_the_goodbye(bus: Bus, gateway: ServiceProcess) -> None:
+    """SIGTERM while a service still thinks: first its answer, then 4200."""
+    asked, finish = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        asked.set()
+        await finish.wait()
+        request = msgspec.json.decode(payload, type=ClientRequest)
+        return frames.encode("monitoring:hosts", Hosts([]), frame_id=request.frame_id)
+
+    async with bus.serving(subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
+        await bus.ping()
+        await socket_.recv()
+        await socket_.send('{"type":"monitoring:hosts","id":"q"}')
+        await asyncio.wait_for(asked.wait(), 5)
+        gateway.signal(signal.SIGTERM)
+        assert json.loads(await socket_.recv())["type"] == "session:draining"
+        await until_answer(lambda: asyncio.to_thread(gateway.metric, "gateway_connections_closed_total"))
+        finish.set()
+        assert json.loads(await socket_.recv()) == {"type": "monitoring:hosts", "id": "q", "data": {"hosts": []}}
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket_.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4200
