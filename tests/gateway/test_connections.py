@@ -14,13 +14,14 @@ from libs.bus.connection import Bus
 from libs.bus.work_queue import WorkItem, WorkQueue
 from libs.client.connection import Client, ClientError
 from libs.contract import frames, streams, subjects
-from libs.contract.chat import ChatMessage, MessageStatus, Models, Role
+from libs.contract.chat import ChatMessage, MessageStatus, Role
 from libs.contract.frames import ClientRequest
 from libs.contract.monitoring import Hosts
 from tests.brokers import Server
 from tests.clients import open_client, open_socket
+from tests.gateway.played import reply_subject
 from tests.processes import ServiceProcess
-from tests.waiting import until, until_answer
+from tests.waiting import until_answer
 
 STORED = ChatMessage(
     id=1,
@@ -158,7 +159,7 @@ async def test_a_client_that_does_not_read_is_sent_away_and_delays_nobody(bus: B
     """Past its queue's bound: closed with 4102; another client's pings go on."""
     async with open_socket(gateway.ws, max_queue=1) as slow, open_client(gateway.ws) as other:
         await slow.recv()
-        reply = await _reply_subject(bus, slow)
+        reply = await reply_subject(bus, slow)
         slow.transport.pause_reading()
         frame = frames.encode("chat:streaming", {"chunk": "x" * 50_000, "done": False})
         slowest = 0.0
@@ -175,20 +176,6 @@ async def test_a_client_that_does_not_read_is_sent_away_and_delays_nobody(bus: B
         assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") < 1.2 * 1024**2
         assert slowest < 1
         slow.transport.abort()
-
-
-async def _reply_subject(bus: Bus, socket_: object) -> str:
-    """The reply subject of a connection, as a worker learns it."""
-    learnt: list[str] = []
-
-    async def answer(_: str, payload: bytes) -> bytes:
-        learnt.append(msgspec.json.decode(payload, type=ClientRequest).reply)
-        return frames.encode("model:list", Models(models=[], default=None))
-
-    async with bus.serving(subjects.chat_query("model_list"), answer):
-        await socket_.send('{"type":"model:list"}')  # type: ignore[attr-defined]
-        await until(lambda: learnt)
-    return learnt[0]
 
 
 async def test_churn_leaves_nothing_behind(shared_gateway: ServiceProcess) -> None:
