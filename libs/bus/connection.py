@@ -71,6 +71,7 @@ class Bus:
         self.interruptions = 0
         """How often the connection broke. If not since a `publish`, what `ping` says is true of that message."""
         self._leaving = False
+        self._quiet_until = 0.0
         self._lost = asyncio.Event()
 
     @property
@@ -210,13 +211,14 @@ class Bus:
         await self._lost.wait()
         raise ConnectionLost("the connection to NATS is lost for good; only a new process can mend it")
 
-    # ---- Life of the connection ---------------------------------------------------------------------------------
-
     async def _on_error(self, error: Exception) -> None:
         # An exception that leaves a callback ends nats-py's read loop without a word: log, never raise.
         if isinstance(error, nats.errors.SlowConsumerError):
             self.losses += 1
-            log.error("bus messages dropped: this process reads too slowly", subject=error.subject)
+            # Called for each of them, when there is no time for a line each.
+            if (now := asyncio.get_running_loop().time()) > self._quiet_until:
+                self._quiet_until = now + 1
+                log.error("bus messages dropped: this process reads too slowly", subject=error.subject)
         elif self.connected:
             log.warning("bus error", error=str(error) or type(error).__name__)
 

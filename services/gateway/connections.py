@@ -7,7 +7,6 @@ client ◀═ text ══ Connection._send ◀─ SendQueue ◀┬─ Answers �
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -36,9 +35,10 @@ log = structlog.get_logger(__name__)
 MAX_QUESTIONS = 16
 # A page that comes back follows all it shows at once.
 MAX_WISHES = 256
+# What a connection that is sent away may still take: to be answered what it asked, and to be told goodbye.
 CLOSE_SECONDS = 2.0
-
-_ERROR = b'{"type":"error"'
+# Who reads too slowly may read this much later why it was sent away. It holds nothing of ours meanwhile.
+TOO_SLOW_SECONDS = 20.0
 
 
 class Connections:
@@ -99,21 +99,22 @@ class Connections:
         return sum(connection.answers.count() for connection in self._open.values())
 
     async def drain(self, seconds: float) -> None:
-        """Sends every client away, spread over `seconds`, so that they do not all reconnect at the same moment."""
+        """Sends every client away, evenly over `seconds`, so that they do not all reconnect at the same moment."""
         self._draining = True
         leaving = list(self._open.values())
         told = frames.encode("session:draining", SessionDraining(reconnect_within_ms=int(seconds * 1000)))
         for connection in leaving:
             connection.put(told)
 
-        async def send_away(connection: "Connection") -> None:
-            await asyncio.sleep(random.uniform(0, seconds))  # noqa: S311 (spreads load, guards nothing)
+        async def send_away(connection: "Connection", after: float) -> None:
+            await asyncio.sleep(after)
             connection.close(CloseCode.DRAINING)
             await connection.ended.wait()
 
+        away = (send_away(one, seconds * number / len(leaving)) for number, one in enumerate(leaving))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds + CLOSE_SECONDS + 1):
-                await asyncio.gather(*(send_away(connection) for connection in leaving))
+                await asyncio.gather(*away)
 
 
 class Connection:
@@ -126,6 +127,7 @@ class Connection:
         self.wishes = Pending(MAX_WISHES)
         self.ended = asyncio.Event()
         self._following = asyncio.Lock()
+        self._handling = asyncio.Lock()
         self._websocket = websocket
         self._requests = connections.requests
         self._limits = connections.limits
@@ -140,33 +142,40 @@ class Connection:
 
     async def run(self) -> None:
         """Serves the client until it leaves, reads too slowly, or is sent away."""
-        await self._websocket.accept()
-        self.put(frames.encode("session:ready", self._ready()))
+        try:
+            # Before the handshake has ended: nothing comes before it, not even `session:draining`.
+            self.put(frames.encode("session:ready", self._ready()))
+            await self._websocket.accept()
+            await self._exchange()
+        except WebSocketDisconnect:
+            log.debug("a client left during its handshake", connection=self.id)
+        finally:
+            await self._let_go()
+            self.ended.set()
+
+    async def _exchange(self) -> None:
         receiving = asyncio.create_task(self._receive(), name=f"receive {self.id}")
         sending = asyncio.create_task(self._send(), name=f"send {self.id}")
         try:
             await asyncio.wait((receiving, sending, self._closing), return_when=asyncio.FIRST_COMPLETED)
             if self._closing.done():
-                await self._say_goodbye(self._closing.result(), sending)
+                await self._say_goodbye(self._closing.result(), receiving, sending)
         finally:
             await cancel(receiving, sending)
-            await self.questions.cancel()
-            await self.wishes.cancel()
-            self.subscriptions.leave_all()
-            self.answers.leave()
-            self.ended.set()
         for loop in (receiving, sending):
             if not loop.cancelled() and (error := loop.exception()) is not None:
                 raise error
 
     def take(self, message: bytes) -> None:
         """Finished frames from the bus. What follows a piece in one message belongs to it, and shares its fate."""
+        if self.queue.overflowed.is_set():
+            return
         wanted = True
         for frame in frames.separated(message):
             place = place_of(frame)
             if place is not None:
                 wanted = self.answers.take(place, frame)
-            elif frame.startswith(_ERROR) and (request_id := request_id_of(frame)) is not None:
+            elif frames.frame_type(frame) == "error" and (request_id := request_id_of(frame)) is not None:
                 self.answers.expect_nothing(request_id)
             if wanted:
                 self.put(frame, place=place)
@@ -188,18 +197,22 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            outcome = await self._requests.handle(self._caller, message["bytes"] if text is None else text)
-            match outcome:
-                case Order():
-                    await self._store(outcome)
-                case Question():
-                    self._ask(outcome)
-                case Resume():
-                    self._resume(outcome)
-                case Following():
-                    self._follow(outcome)
-                case bytes():
-                    self.put(outcome)
+            async with self._handling:
+                await self._handle(message["bytes"] if text is None else text)
+
+    async def _handle(self, frame: str | bytes) -> None:
+        outcome = await self._requests.handle(self._caller, frame)
+        match outcome:
+            case Order():
+                await self._store(outcome)
+            case Question():
+                self._ask(outcome)
+            case Resume():
+                self._resume(outcome)
+            case Following():
+                self._follow(outcome)
+            case bytes():
+                self.put(outcome)
 
     async def _store(self, order: Order) -> None:
         # Before it is stored, because the answer may be faster than the acknowledgement.
@@ -252,17 +265,31 @@ class Connection:
                 return
             self.queue.sent()
 
-    async def _say_goodbye(self, code: CloseCode, sending: asyncio.Task[None]) -> None:
+    async def _say_goodbye(self, code: CloseCode, receiving: asyncio.Task[None], sending: asyncio.Task[None]) -> None:
         metrics.CLOSED.labels(code.name.lower()).inc()
         log.info("closing a connection", connection=self.id, code=int(code))
         with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                # What a draining client was told just before must still reach it; a slow one is beyond that.
+            async with asyncio.timeout(TOO_SLOW_SECONDS if code is CloseCode.TOO_SLOW else CLOSE_SECONDS):
+                async with self._handling:
+                    # Between two frames: what has been read of the client's is carried out to its end.
+                    await cancel(receiving)
                 if code is CloseCode.DRAINING:
+                    await self.questions.ended()
+                    await self.wishes.ended()
                     await self.queue.emptied()
                 await cancel(sending)
+                if code is CloseCode.TOO_SLOW:
+                    await self._let_go()
                 if self._websocket.application_state is WebSocketState.CONNECTED:
                     await self._websocket.close(code)
+
+    async def _let_go(self) -> None:
+        """Nothing more is done for this client, and nothing waits for it."""
+        await self.questions.cancel()
+        await self.wishes.cancel()
+        self.subscriptions.leave_all()
+        self.answers.leave()
+        self.queue.clear()
 
     def _ready(self) -> SessionReady:
         return SessionReady(

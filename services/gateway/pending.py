@@ -33,6 +33,10 @@ class Pending:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def ended(self) -> None:
+        """Waits until nothing is under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def cancel(self) -> None:
         await cancel(*self._tasks)
 

@@ -81,6 +81,13 @@ class SendQueue:
         if not self._frames:
             self._emptied.set()
 
+    def clear(self) -> None:
+        """Forgets all that waits; nobody takes it any more."""
+        self._frames.clear()
+        self._newest.clear()
+        self._last.clear()
+        self.waiting_bytes = 0
+
     async def emptied(self) -> None:
         """Waits until nothing waits."""
         while self._frames:

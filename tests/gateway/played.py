@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Raw
+from websockets.asyncio.client import ClientConnection
 
 from libs.bus.connection import Bus
 from libs.contract import frames, monitoring, subjects
+from libs.contract.chat import Models
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from libs.contract.monitoring import Demand, Metrics
 from libs.contract.tasks import MissedChanges, Task, TaskPriority, TaskState, TaskStatus
+from tests.waiting import until
 
 # So many missed changes come in one answer.
 BATCH = 2
@@ -95,6 +98,21 @@ def sample(host: str, *, interval_seconds: int = 10, at: datetime = WHEN, load: 
 async def publish_sample(bus: Bus, host: str, *, interval_seconds: int = 10, load: float = 0.5) -> None:
     taken = sample(host, interval_seconds=interval_seconds, at=datetime.now(UTC), load=load)
     await bus.publish(subjects.monitoring_sampled(host), frames.encode("metrics", taken))
+
+
+async def reply_subject(bus: Bus, client: ClientConnection) -> str:
+    """Where a worker answers this connection, as it learns it from a request."""
+    learnt: list[str] = []
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        learnt.append(msgspec.json.decode(payload, type=ClientRequest).reply)
+        return frames.encode("model:list", Models(models=[], default=None))
+
+    async with bus.serving(subjects.chat_query("model_list"), answer):
+        await bus.ping()
+        await client.send('{"type":"model:list"}')
+        await until(lambda: learnt)
+    return learnt[0]
 
 
 @asynccontextmanager

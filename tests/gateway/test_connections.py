@@ -14,13 +14,14 @@ from libs.bus.connection import Bus
 from libs.bus.work_queue import WorkItem, WorkQueue
 from libs.client.connection import Client, ClientError
 from libs.contract import frames, streams, subjects
-from libs.contract.chat import ChatMessage, MessageStatus, Models, Role
+from libs.contract.chat import ChatMessage, MessageStatus, Role
 from libs.contract.frames import ClientRequest
 from libs.contract.monitoring import Hosts
 from tests.brokers import Server
 from tests.clients import open_client, open_socket
+from tests.gateway.played import reply_subject
 from tests.processes import ServiceProcess
-from tests.waiting import until, until_answer
+from tests.waiting import until_answer
 
 STORED = ChatMessage(
     id=1,
@@ -158,7 +159,7 @@ async def test_a_client_that_does_not_read_is_sent_away_and_delays_nobody(bus: B
     """Past its queue's bound: closed with 4102; another client's pings go on."""
     async with open_socket(gateway.ws, max_queue=1) as slow, open_client(gateway.ws) as other:
         await slow.recv()
-        reply = await _reply_subject(bus, slow)
+        reply = await reply_subject(bus, slow)
         slow.transport.pause_reading()
         frame = frames.encode("chat:streaming", {"chunk": "x" * 50_000, "done": False})
         slowest = 0.0
@@ -175,20 +176,6 @@ async def test_a_client_that_does_not_read_is_sent_away_and_delays_nobody(bus: B
         assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") < 1.2 * 1024**2
         assert slowest < 1
         slow.transport.abort()
-
-
-async def _reply_subject(bus: Bus, socket_: object) -> str:
-    """The reply subject of a connection, as a worker learns it."""
-    learnt: list[str] = []
-
-    async def answer(_: str, payload: bytes) -> bytes:
-        learnt.append(msgspec.json.decode(payload, type=ClientRequest).reply)
-        return frames.encode("model:list", Models(models=[], default=None))
-
-    async with bus.serving(subjects.chat_query("model_list"), answer):
-        await socket_.send('{"type":"model:list"}')  # type: ignore[attr-defined]
-        await until(lambda: learnt)
-    return learnt[0]
 
 
 async def test_churn_leaves_nothing_behind(shared_gateway: ServiceProcess) -> None:
@@ -234,3 +221,29 @@ async def test_a_gateway_that_stops_sends_its_clients_away_in_order_and_exits_cl
         async with open_socket(gateway.ws):
             pass
     assert await asyncio.to_thread(gateway.wait) == 0
+
+
+async def test_what_was_asked_is_answered_before_the_goodbye(bus: Bus, gateway: ServiceProcess) -> None:
+    """SIGTERM while a service still thinks: first its answer, then 4200."""
+    asked, finish = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        asked.set()
+        await finish.wait()
+        request = msgspec.json.decode(payload, type=ClientRequest)
+        return frames.encode("monitoring:hosts", Hosts([]), frame_id=request.frame_id)
+
+    async with bus.serving(subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
+        await bus.ping()
+        await socket_.recv()
+        await socket_.send('{"type":"monitoring:hosts","id":"q"}')
+        await asyncio.wait_for(asked.wait(), 5)
+        gateway.signal(signal.SIGTERM)
+        assert json.loads(await socket_.recv())["type"] == "session:draining"
+        await until_answer(lambda: asyncio.to_thread(gateway.metric, "gateway_connections_closed_total"))
+        finish.set()
+        assert json.loads(await socket_.recv()) == {"type": "monitoring:hosts", "id": "q", "data": {"hosts": []}}
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket_.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4200

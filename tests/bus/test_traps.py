@@ -1,0 +1,123 @@
+"""What is known to go wrong between nats-py and nats-server, and must not go wrong here."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs.bus import connection
+from libs.bus.connection import Bus, ConnectionLost, connect
+from libs.bus.streams import provision
+from libs.bus.work_queue import WorkItem, WorkQueue, store
+from libs.contract import streams
+from tests.brokers import Server, nats_server
+from tests.waiting import until, until_answer
+
+
+async def test_a_read_loop_that_has_died_is_noticed(bus: Bus) -> None:
+    """The connection goes on saying that it is connected, and nothing would be heard any more."""
+    losing = asyncio.create_task(bus.until_lost())
+    reading = bus._client._reading_task
+    assert reading is not None
+    reading.cancel()
+    with pytest.raises(ConnectionLost):
+        await asyncio.wait_for(losing, 5)
+    assert bus.connected
+
+
+async def test_messages_that_are_dropped_unread_are_counted_and_told_once(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Core NATS loses them without a word to anybody else; what was missed is asked for when `losses` grows."""
+    monkeypatch.setattr(connection, "MAX_UNREAD_MESSAGES", 5)
+    heard: list[bytes] = []
+    started = monotonic()
+    with capture_logs() as logged:
+        async with bus.listening("test.v1.flood", lambda _, payload: heard.append(payload)):
+            await bus.ping()
+            for _ in range(2000):
+                await bus.publish("test.v1.flood", b"x")
+            await until(lambda: len(heard) + bus.losses == 2000)
+    assert bus.losses > 0
+    # A line for each would take the time that there is too little of.
+    assert len(logged) <= 1 + monotonic() - started
+    await bus.ping()
+
+
+async def test_a_question_that_is_given_up_harms_nobody_when_its_answer_comes(bus: Bus) -> None:
+    """A client that leaves takes its question with it; a late reply must not end the read loop."""
+    asked, finish = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        asked.set()
+        await finish.wait()
+        return payload
+
+    async with bus.serving("test.v1.late", answer):
+        question = asyncio.create_task(bus.request("test.v1.late", b"", timeout=10))
+        await asyncio.wait_for(asked.wait(), 5)
+        question.cancel()
+        finish.set()
+        assert await bus.request("test.v1.late", b"next", timeout=5) == b"next"
+    assert bus._client._resp_map == {}
+
+
+@pytest.fixture
+def newer_acks(tmp_path: Path) -> Iterator[Server]:
+    """A server that writes the subjects of acknowledgements in their second form."""
+    server = nats_server(tmp_path)
+    with (tmp_path / "nats.conf").open("a") as configuration:
+        configuration.write("feature_flags { js_ack_fc_v2: true }\n")
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_work_is_done_with_either_form_of_acknowledgement(newer_acks: Server) -> None:
+    """The form is the server's choice, and its default is to change."""
+    deliveries: list[int] = []
+
+    async def handler(item: WorkItem) -> None:
+        deliveries.append(item.deliveries)
+        assert [payload async for payload in item.earlier()] == []
+        await (item.later() if len(deliveries) == 1 else item.done())
+
+    async with connect(newer_acks.url, name="test") as bus:
+        await provision(bus, streams.ALL)
+        queue = WorkQueue(bus, streams.CHAT, handler, slots=1)
+        running = asyncio.create_task(queue.run())
+        await store(bus, streams.CHAT, "chat.v1.send.1", b"one", dedupe_id="1")
+
+        async def none_left() -> bool:
+            return (await bus.jetstream().stream_info(streams.CHAT.name)).state.messages == 0
+
+        await until_answer(none_left)
+        queue.stop()
+        await running
+    assert deliveries == [1, 2]
+
+
+@pytest.mark.thorough
+async def test_a_frozen_server_does_not_keep_what_was_not_sent_yet_from_moving_to_another(tmp_path: Path) -> None:
+    """Closing a socket with unsent bytes waits for its peer, which was minutes (nats.py issue 671); here 5 s."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    one, other = (nats_server(folder) for folder in folders)
+    one.start()
+    try:
+        async with connect(f"{one.url},{other.url}", name="test") as bus:
+            one.freeze()
+            other.start()
+            # More than the kernel takes: the rest waits in the socket of the frozen server.
+            for _ in range(200):
+                await bus.publish("test.v1.unsent", b"x" * 50_000)
+                await asyncio.sleep(0)
+            await until(lambda: bus.reconnects == 1, seconds=25)
+            await bus.ping()
+    finally:
+        one.kill()
+        other.kill()

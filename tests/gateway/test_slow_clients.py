@@ -1,0 +1,134 @@
+"""Clients that do not read, and peers that have gone without a word: what they cost, and when they are forgotten."""
+
+import asyncio
+import ctypes
+import socket
+import struct
+import sys
+from contextlib import AsyncExitStack, suppress
+from time import monotonic
+
+import psutil
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from libs.bus.connection import Bus
+from libs.contract import frames
+from tests.clients import open_client, open_socket
+from tests.gateway.played import reply_subject, task_state
+from tests.processes import ServiceProcess
+from tests.waiting import until_answer
+
+MIB = 1024**2
+FILLING = frames.encode("task:update", task_state(1, 1, "x" * 50_000))
+STALLED = 20
+
+
+async def test_who_reads_again_is_told_that_it_was_too_slow(bus: Bus, gateway: ServiceProcess) -> None:
+    """4102, behind all that was on its way; meanwhile nothing waits for it any more."""
+    async with open_socket(gateway.ws, max_queue=1) as slow:
+        await slow.recv()
+        reply = await reply_subject(bus, slow)
+        slow.transport.pause_reading()
+        while not await asyncio.to_thread(gateway.metric, "gateway_connections_closed_total"):
+            for _ in range(20):
+                await bus.publish(reply, FILLING)
+        await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_send_queue_bytes") == 0))
+        # Longer than any other goodbye may take.
+        await asyncio.sleep(3)
+        slow.transport.resume_reading()
+        await asyncio.wait_for(read_out(slow), 20)
+    assert slow.close_code == 4102
+
+
+async def read_out(client: ClientConnection) -> None:
+    """What is still there, to the goodbye."""
+    with suppress(ConnectionClosed):
+        while True:
+            await client.recv()
+
+
+async def test_who_stops_reading_costs_two_mebibytes_at_most_and_nobody_elses_frames(
+    bus: Bus, gateway: ServiceProcess
+) -> None:
+    """Twenty of them, each just before it is sent away; another client has each of its frames before the next one."""
+    process = psutil.Process(gateway.process.pid)
+    async with AsyncExitStack() as opened, open_socket(gateway.ws) as other:
+        slow = [await opened.enter_async_context(open_socket(gateway.ws, max_queue=1)) for _ in range(STALLED)]
+        await other.recv()
+        others = await reply_subject(bus, other)
+        await other.recv()
+        replies = []
+        for one in slow:
+            await one.recv()
+            replies.append(await reply_subject(bus, one))
+            one.transport.pause_reading()
+        before, waiting, number = process.memory_info().rss, 0.0, 0
+        while waiting < 0.7 * STALLED * MIB:
+            number += 1
+            for reply in replies:
+                await bus.publish(reply, FILLING)
+            await bus.publish(others, frames.encode("task:update", task_state(1, number)))
+            assert f'"revision":{number}}}' in await asyncio.wait_for(other.recv(), 10)
+            waiting = await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes")
+        assert await asyncio.to_thread(gateway.metric, "gateway_connections_closed_total") == 0
+        grown = (process.memory_info().rss - before) / STALLED
+        for one in slow:
+            one.transport.abort()
+    print(f"{grown / MIB:.2f} MiB a client, of which {waiting / STALLED / MIB:.2f} wait; {number} frames passed")  # noqa: T201
+    assert grown < 2 * MIB
+    await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_connections") == 0))
+    assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") == 0
+
+
+def hear_nothing_more(peer: socket.socket) -> None:
+    """As if its cable had been cut: the system drops what comes for this socket, and so acknowledges nothing.
+
+    A filter that lets nothing pass (https://www.kernel.org/doc/html/latest/networking/filter.html).
+    """
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    so_attach_filter = 26
+    peer.setsockopt(socket.SOL_SOCKET, so_attach_filter, struct.pack("HP", 1, ctypes.addressof(program)))
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(sys.platform != "linux", reason="socket filters and TCP_USER_TIMEOUT are Linux's")
+async def test_a_peer_that_has_gone_without_a_word_is_forgotten_within_a_minute(
+    bus: Bus, gateway: ServiceProcess
+) -> None:
+    """Cut off while nothing was said; cut off in the middle of an answer; there, and not reading at all."""
+    async with open_client(gateway.ws):
+        tasks = await asyncio.to_thread(gateway.metric, "event_loop_tasks")
+    await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("event_loop_tasks") < tasks))
+    tasks = await asyncio.to_thread(gateway.metric, "event_loop_tasks")
+    async with AsyncExitStack() as opened:
+        peers = [await opened.enter_async_context(open_socket(gateway.ws, max_queue=1)) for _ in range(4)]
+        for peer in peers:
+            # Before it says goodbye, which would take its time.
+            opened.callback(peer.transport.abort)
+        idle, listening, deaf, stuffed = peers
+        replies = []
+        for peer in peers:
+            await peer.recv()
+            replies.append(await reply_subject(bus, peer))
+        gone_at = monotonic()
+        for peer in (idle, listening):
+            hear_nothing_more(peer.transport.get_extra_info("socket"))
+        for peer in (deaf, stuffed):
+            peer.transport.pause_reading()
+        await bus.publish(replies[1], FILLING)
+        # One at a time: it is not to be sent away for being slow.
+        while not await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes"):
+            await bus.publish(replies[3], FILLING)
+        left = 4.0
+        while left:
+            now = await asyncio.to_thread(gateway.metric, "gateway_connections")
+            if now < left:
+                print(f"{left - now:g} forgotten after {monotonic() - gone_at:.1f} s")  # noqa: T201
+            left = now
+            assert monotonic() - gone_at < 60
+            await asyncio.sleep(0.1)
+    assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") == 0
+    await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("event_loop_tasks") <= tasks))
