@@ -30,7 +30,7 @@ def main() -> int:
     )
     _allow_many_connections()
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    described = {**machine.description(), "loadBefore": machine.load(), "database": wanted.database}
+    described = {**machine.description(), **wanted._asdict(), "loadBefore": machine.load()}
     bench = Bench(wanted, folder)
     stopped = False
     try:
@@ -43,8 +43,6 @@ def main() -> int:
         report.show(bench.readings, _title(described))
     if arguments.json is not None:
         report.write(arguments.json, bench.readings, bench.faults, described)
-    for fault in bench.faults:
-        report.say(f"✗ {fault}")
     if bench.faults:
         report.say(f"logs: {folder}")
     else:

@@ -5,6 +5,7 @@ import platform
 import sqlite3
 import subprocess
 import sysconfig
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 def description() -> dict[str, Any]:
     """What does not change while it is measured."""
     return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": psutil.cpu_count(),
         "cpu": _cpu_model(),
         "memoryGiB": round(psutil.virtual_memory().total / 2**30, 1),

@@ -13,6 +13,8 @@ from bench.readings import Reading, Summary, summaries
 
 OURS = "ours"
 WIDTH = 150
+# How the name of a number begins that is a part of the one before it.
+PART_OF = "…"
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -36,6 +38,16 @@ def shown(summary: Summary) -> str:
     if len(summary.values) == 1 or summary.lowest == summary.highest:
         return number(summary.median)
     return f"{number(summary.median)} ({number(summary.lowest)}–{number(summary.highest)})"
+
+
+def told(readings: Sequence[Reading]) -> list[str]:
+    """For each load and peer a line with all that was measured, but for its parts."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for (load, metric), by_peer in summaries(readings).items():
+        for peer, summary in by_peer.items():
+            if not metric.startswith(PART_OF):
+                lines.setdefault((load, peer), []).append(f"{metric} {number(summary.median)}")
+    return [f"{load}, {peer}: {'  '.join(values)}" for (load, peer), values in lines.items()]
 
 
 def verdict(goal: Goal | None, ours: Summary | None) -> str:

@@ -19,10 +19,12 @@ from bench.readings import Reading, Result
 from libs.local_stack.ports import free_ports
 
 CHATS = {"w1": chat.W1, "w2": chat.W2, "w3": chat.W3}
-LOADS = (*CHATS, "w4", "fan-out", "task", "resume", "idle", "start")
+LOADS = (*CHATS, "w4", "fan-out", "task", "resume", "idle")
 PEERS = ("ours", "direct", "monolith", "litellm", "nats")
 # Between two rounds: what a peer still writes down must not count for the next.
 REST_SECONDS = 1.0
+# No round begins after this; one takes about 100 s, and everything that follows about 6 minutes.
+ROUNDS_SECONDS = 300.0
 # Fan-outs of each peer before it is the other's turn.
 FAN_OUTS = 5
 
@@ -71,10 +73,10 @@ class Bench:
                 await self._alone(port)
             if "idle" in only:
                 async with self._opened(system := self._system("ours", port)):
-                    self._keep(await idle.run(system, idle.QUICK if self._wanted.quick else idle.FULL), "idle")
+                    self._keep(await idle.run(system, idle.QUICK if self._wanted.quick else idle.FULL))
             if "start" in only:
                 starts = 1 if self._wanted.quick else 3
-                self._keep(await starting.run(self._folder, port, starts=starts), "start")
+                self._keep(await starting.run(self._folder, port, starts=starts))
         finally:
             await parts.stop([model])
 
@@ -83,7 +85,11 @@ class Bench:
     async def _chats(self, loads: Sequence[ChatLoad], port: int) -> None:
         async with AsyncExitStack() as stack:
             peers = [peer for peer in self._peers(port) if await self._enter(stack, peer)]
+            enough = asyncio.get_running_loop().time() + ROUNDS_SECONDS
             for number in range(1, self._wanted.rounds + 1):
+                if asyncio.get_running_loop().time() > enough:
+                    report.say("no more rounds: it would take too long")
+                    break
                 for load in loads:
                     for peer in peers:
                         await self._chat(load, peer, f"round {number} of {self._wanted.rounds}, ")
@@ -109,7 +115,7 @@ class Bench:
 
     async def _chat(self, load: ChatLoad, peer: Peer, which: str = "") -> None:
         await asyncio.sleep(REST_SECONDS)
-        self._keep(await chat.run(load, peer), f"{which}{load.name}, {peer.name}")
+        self._keep(await chat.run(load, peer), which)
 
     # ---- Everything else ----------------------------------------------------------------------------------------
 
@@ -118,34 +124,38 @@ class Bench:
         system, nats = self._system("ours", port), NatsWebSocket(self._folder)
         async with self._opened(system), self._opened(nats):
             for _ in range(blocks):
-                self._keep(await following.run(system, rounds=FAN_OUTS, steady_seconds=seconds), "fan-out, ours")
+                self._keep(await following.run(system, rounds=FAN_OUTS, steady_seconds=seconds))
                 if "nats" in self._wanted.peers:
-                    self._keep(await nats.fan_out(rounds=FAN_OUTS, steady_seconds=seconds), "fan-out, nats")
+                    self._keep(await nats.fan_out(rounds=FAN_OUTS, steady_seconds=seconds))
 
     async def _alone(self, port: int) -> None:
         """One client: how late a task's change is, and the text that was missed."""
         wanted = self._wanted
         async with self._opened(system := self._system("ours", port)):
             if "task" in wanted.only:
-                self._keep(await following.change_latency(system, 100 if wanted.quick else 300), "task")
+                self._keep(await following.change_latency(system, 100 if wanted.quick else 300))
             if "resume" in wanted.only:
                 times = 30 if wanted.quick else 100
-                self._keep(await resuming.run("resume idle: nothing else", system, times=times), "resume")
+                self._keep(await resuming.run("resume idle: nothing else", system, times=times))
                 crowd = asyncio.create_task(chat.run(chat.W2, system))
                 result = await resuming.run("resume under W2: 100 streams", system, times=times, until=crowd)
-                self._keep(result, "resume under W2")
-                self.faults += (await crowd).faults
+                self._keep(result)
+                self._keep(Result([], (await crowd).faults))
 
     def _system(self, name: str, port: int, many: int = 1) -> System:
         self._systems += 1
         folder = self._folder / f"system-{self._systems}"
         return System(name, folder, port, Shape(self._wanted.database, many, many))
 
-    def _keep(self, result: Result, what: str) -> None:
+    def _keep(self, result: Result, which: str = "") -> None:
+        """A fault of somebody else is told, and is none of ours."""
         self.readings += result.readings
-        self.faults += result.faults
-        told = [reading for reading in result.readings if not reading.metric.startswith("…")]
-        report.say(f"{what}: " + "  ".join(f"{one.metric} {report.number(one.value)}" for one in told))
+        for line in report.told(result.readings):
+            report.say(f"{which}{line}")
+        for fault in result.faults:
+            report.say(f"✗ {fault}")
+            if fault.startswith(report.OURS):
+                self.faults.append(fault)
 
     @asynccontextmanager
     async def _opened(self, opened: _Opened) -> AsyncIterator[None]:

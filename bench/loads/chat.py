@@ -13,6 +13,7 @@ from bench import parts
 from bench.answers import Answer
 from bench.peers.peer import Peer
 from bench.readings import Reading, Result, percentile
+from bench.report import PART_OF
 from bench.usage import total_cpu_ns
 
 # Connections that are opened at once.
@@ -107,7 +108,7 @@ def _values(load: ChatLoad, answers: Sequence[Answer], cpu_us: dict[str, float])
     if tokens and cpu_us:
         values["CPU µs/token"] = sum(cpu_us.values()) / tokens
         if len(cpu_us) > 1:
-            values |= {f"… {kind}": used / tokens for kind, used in cpu_us.items()}
+            values |= {f"{PART_OF} {kind}": used / tokens for kind, used in cpu_us.items()}
     if load.paced:
         first = [(answer.first_ns - answer.asked_ns) / 1e6 for answer in answers if answer.first_ns is not None]
         stored = [(answer.stored_ns - answer.asked_ns) / 1e6 for answer in answers if answer.stored_ns is not None]

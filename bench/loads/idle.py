@@ -56,7 +56,7 @@ async def run(system: System, load: IdleLoad) -> Result:
                     Reading(name, "% that had a heartbeat", system.name, pinged / size * 100),
                 ]
             if crowd.lost():
-                faults.append(f"{name}: {crowd.lost()} were closed")
+                faults.append(f"{system.name}, {name}: {crowd.lost()} were closed")
     finally:
         crowd.leave()
     return Result(readings, faults)

@@ -60,13 +60,13 @@ async def run(load: str, system: System, *, times: int, until: asyncio.Task[Resu
             late.append(await _resumed(port, wanted, next_token=seen.indices[-1] + 1))
             await asyncio.sleep(APART_SECONDS)
     except (RuntimeError, TimeoutError) as error:
-        faults.append(f"{load}: {str(error) or 'nothing came'}")
+        faults.append(f"{system.name}, {load}: {str(error) or 'nothing came'}")
     finally:
         asking.send_frame("chat:cancel", {"messageId": data["messageId"]}, "2")
         await asyncio.sleep(CANCEL_SECONDS)
         asking.drop()
     if not late:
-        return Result([], [*faults, f"{load}: nothing was measured"])
+        return Result([], [*faults, f"{system.name}, {load}: nothing was measured"])
     readings = [
         Reading(load, "first missing text ms p50", system.name, percentile(late, 0.5)),
         Reading(load, "first missing text ms p99", system.name, percentile(late, 0.99)),

@@ -14,13 +14,19 @@ from libs.local_stack.ports import free_ports
 from tests.chaos import servers
 from tests.chaos.part import Part
 
-VERSION = "1.109.1"
+VERSION = "1.106.2"
 VENV = Path(__file__).resolve().parent.parent / ".venvs" / f"litellm-{VERSION}"
 INSTALL_SECONDS = 400
 START_SECONDS = 120
 
-# It would otherwise fetch a price list, and report that it was started.
-QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR"}
+SETTINGS = {
+    # It would otherwise fetch a price list, and report that it was started.
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_TELEMETRY": "False",
+    "LITELLM_LOG": "ERROR",
+    # It listens on loopback, as everything here does, and nobody else asks for keys either.
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
 
 
 class LiteLlm:
@@ -36,7 +42,7 @@ class LiteLlm:
         configuration.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": to_model}]}))
         command = [str(VENV / "bin" / "litellm"), "--config", str(configuration)]
         command += ["--host", "127.0.0.1", "--port", str(self._port), "--telemetry", "False"]
-        env = {**parts.inherited(), **QUIET}
+        env = {**parts.inherited(), **SETTINGS}
         ready = servers.answers(f"http://127.0.0.1:{self._port}/health/liveliness")
         self.parts: Sequence[Part] = [Part("litellm", "litellm", command, env=env, folder=folder, ready=ready)]
 
