@@ -24,6 +24,7 @@ from libs.runtime.process import Process, run
 from libs.runtime.serving import serve
 from libs.runtime.settings import load
 from services.gateway import metrics
+from services.gateway.connection import Gateway
 from services.gateway.connections import Connections
 from services.gateway.contract import contract_routes
 from services.gateway.http_tasks import openapi, refuse_address, refuse_parameters, task_routes
@@ -40,7 +41,9 @@ MAX_WEBSOCKET_BYTES = 1024**2
 log = structlog.get_logger(__name__)
 
 
-def create_app(process: Process, connections: Connections, bus: Bus, rates: RateLimits) -> FastAPI:
+def create_app(
+    process: Process, connections: Connections, requests: Requests, bus: Bus, rates: RateLimits, max_body_bytes: int
+) -> FastAPI:
     # The page at /docs comes from here too, not from somebody's servers: an installation may have no way out.
     app = FastAPIOffline(
         redoc_url=None,
@@ -48,7 +51,7 @@ def create_app(process: Process, connections: Connections, bus: Bus, rates: Rate
         description="Tasks over HTTP. Everything that is live comes over the WebSocket at `/ws`: see `/asyncapi.json`.",
     )
     app.openapi = openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to extend it
-    app.include_router(task_routes(connections.requests, max_body_bytes=connections.limits.max_frame_bytes))
+    app.include_router(task_routes(requests, max_body_bytes=max_body_bytes))
     app.add_exception_handler(RequestValidationError, refuse_parameters)
     app.add_exception_handler(HTTPException, refuse_address)
     app.router.routes.extend(contract_routes())
@@ -71,26 +74,21 @@ async def gateway(settings: Settings, process: Process) -> None:
     ):
         rates = RateLimits(valkey, requests_per_minute=settings.requests_per_minute, burst=settings.burst)
         repairs = Repairs(bus)
-        connections = Connections(
-            gateway_id,
-            Requests(bus, rates, max_frame_bytes=settings.max_frame_bytes),
-            topics,
-            repairs,
-            limits=Limits(
-                max_frame_bytes=settings.max_frame_bytes,
-                requests_per_minute=settings.requests_per_minute,
-                burst=settings.burst,
-                subscriptions=settings.subscriptions,
-            ),
-            send_queue_bytes=settings.send_queue_bytes,
+        requests = Requests(bus, rates, max_frame_bytes=settings.max_frame_bytes)
+        limits = Limits(
+            max_frame_bytes=settings.max_frame_bytes,
+            requests_per_minute=settings.requests_per_minute,
+            burst=settings.burst,
+            subscriptions=settings.subscriptions,
         )
+        connections = Connections(Gateway(gateway_id, requests, topics, repairs, limits, settings.send_queue_bytes))
         publish_metrics(connections, topics, bus)
         process.keep_running(bus.until_lost(), name="bus")
         process.keep_running(topics.run(), name="topics")
         process.keep_running(repairs.run(), name="repairs")
         async with bus.listening(subjects.all_replies(gateway_id), connections.deliver):
             await serve(
-                create_app(process, connections, bus, rates),
+                create_app(process, connections, requests, bus, rates, settings.max_frame_bytes),
                 process,
                 host=settings.host,
                 port=settings.port,
