@@ -4,7 +4,8 @@ import os
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.databases", "tests.brokers", "tests.scheduling"]
+# In this order: databases imports brokers, and a plugin must not be imported before it is one.
+pytest_plugins = ["tests.brokers", "tests.databases", "tests.scheduling"]
 
 # At every change a few examples, in CI as many as Hypothesis thinks right.
 settings.register_profile("everyday", max_examples=25)
