@@ -1,13 +1,14 @@
 """The real NATS and Valkey servers that tests run against: started in milliseconds, on loopback, stopped by pid."""
 
 import json
+import random
 import signal
 import socket
 import subprocess
 import sysconfig
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,14 @@ def valkey_server() -> Server:
     return Server(command, port, url=f"redis://127.0.0.1:{port}/0")
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """The first of so many free ports in a row, below those that the system gives to outgoing connections."""
+    while True:
+        first = random.randrange(15_000, 32_000)  # noqa: S311 (spreads tests, guards nothing)
+        with ExitStack() as bound, suppress(OSError):
+            for port in range(first, first + count):
+                bound.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 @pytest.fixture

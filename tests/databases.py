@@ -22,6 +22,7 @@ from sqlalchemy import make_url, text
 
 from libs.database.engine import opened_engine
 from libs.database.migrations import upgrade
+from tests.brokers import free_port
 
 SERVICES = Path(__file__).parents[1] / "services"
 CHAT_MIGRATIONS = SERVICES / "chat_worker" / "migrations"
@@ -168,11 +169,15 @@ def _run(coroutine: Coroutine[Any, Any, object]) -> None:
 
 @contextmanager
 def _running_mariadb(server: str, install: str, folder: Path) -> Iterator[str]:
-    data, log = folder / "data", folder / "server.log"
+    data, temporary, log = folder / "data", folder / "tmp", folder / "server.log"
+    temporary.mkdir()
+    # Not the system's: a server that starts removes the temporary tables that it finds there, also another one's.
+    env = {**os.environ, "TMPDIR": str(temporary)}  # noqa: TID251 (as above)
     user = f"--user={getpass.getuser()}"
     installed = subprocess.run(
         [install, "--no-defaults", user, f"--datadir={data}", "--auth-root-authentication-method=normal"],
         check=False,
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -180,7 +185,7 @@ def _running_mariadb(server: str, install: str, folder: Path) -> Iterator[str]:
     )
     if installed.returncode != 0:
         pytest.fail(f"mariadb-install-db failed:\n{installed.stdout[-2000:]}")
-    port = _free_port()
+    port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
@@ -201,6 +206,7 @@ def _running_mariadb(server: str, install: str, folder: Path) -> Iterator[str]:
                 "--performance-schema=OFF",
                 "--skip-log-bin",
             ],
+            env=env,
             stdout=output,
             stderr=output,
         )
@@ -224,10 +230,3 @@ def _wait_for_greeting(port: int, process: subprocess.Popen[bytes], log: Path) -
                 return
         time.sleep(0.05)
     pytest.fail(f"mariadbd did not start:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

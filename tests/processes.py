@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +12,16 @@ from typing import Any
 
 import httpx
 
+from libs.local_stack import services
 from tests.brokers import free_port
+from tests.http_client import HTTP
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20.0
 
 
 class ServiceProcess:
-    """`python -m services.<name>.main` on a port of its own."""
+    """`services.<name>.main` on a port of its own, run by the command of the local stack."""
 
     def __init__(self, name: str, env: Mapping[str, str], log: Path) -> None:
         self.port = free_port()
@@ -33,7 +34,7 @@ class ServiceProcess:
             f"{prefix}_PORT": str(self.port),
             **env,
         }
-        self._command = [sys.executable, "-m", f"services.{name}.main"]
+        self._command = services.command(name)
         self.process = self._spawn()
 
     @property
@@ -56,7 +57,7 @@ class ServiceProcess:
         return self.process.wait(timeout=seconds)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
+        return HTTP.get(f"http://127.0.0.1:{self.port}{path}")
 
     def readiness(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.get("/readyz").json()

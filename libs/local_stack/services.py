@@ -10,7 +10,14 @@ from libs.local_stack.processes import Layer, Program
 GRACE_SECONDS = "3"
 # structlog imports rich where it finds it (0.2 s of a core at each start, 4 MiB), nats-py aiohttp (0.2 s, 7 MiB).
 NOT_NEEDED = ("rich", "aiohttp")
+# The chat worker asks the model server by aiohttp.
+NOT_NEEDED_BY = {"chat_worker": ("rich",)}
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared with, not listened on)
+
+
+def command(service: str) -> list[str]:
+    """The command that runs `services.<service>.main`."""
+    return python(f"services.{service}.main", absent=NOT_NEEDED_BY.get(service, NOT_NEEDED))
 
 
 def python(module: str, *, absent: Sequence[str] = NOT_NEEDED) -> list[str]:
@@ -23,7 +30,7 @@ def chat_worker(name: str, port: int, env: Mapping[str, str]) -> Program:
     return Program(
         name=name,
         layer=Layer.WORKER,
-        command=python("services.chat_worker.main", absent=("rich",)),
+        command=command("chat_worker"),
         env={
             "CHAT_WORKER_GRACE_SECONDS": GRACE_SECONDS,
             **env,
@@ -42,7 +49,7 @@ def monitor_agent(name: str, port: int, env: Mapping[str, str]) -> Program:
     return Program(
         name=name,
         layer=Layer.WORKER,
-        command=python("services.monitor_agent.main"),
+        command=command("monitor_agent"),
         env={**env, "MONITOR_AGENT_HOST": "127.0.0.1", "MONITOR_AGENT_PORT": str(port), "LOG_FORMAT": "json"},
         url=f"http://127.0.0.1:{port}",
         ready=readiness.http_ok(port, "/readyz"),
@@ -55,7 +62,7 @@ def task_service(name: str, port: int, env: Mapping[str, str]) -> Program:
     return Program(
         name=name,
         layer=Layer.WORKER,
-        command=python("services.task_service.main"),
+        command=command("task_service"),
         env={**env, "TASK_SERVICE_HOST": "127.0.0.1", "TASK_SERVICE_PORT": str(port), "LOG_FORMAT": "json"},
         url=f"http://127.0.0.1:{port}",
         ready=readiness.http_ok(port, "/readyz"),
@@ -70,7 +77,7 @@ def gateway(name: str, host: str, port: int, env: Mapping[str, str]) -> Program:
     return Program(
         name=name,
         layer=Layer.GATEWAY,
-        command=python("services.gateway.main"),
+        command=command("gateway"),
         env={**env, "GATEWAY_HOST": host, "GATEWAY_PORT": str(port), "LOG_FORMAT": "json"},
         url=f"ws://{f'[{here}]' if ':' in here else here}:{port}/ws",
         ready=readiness.http_ok(port, "/readyz", host=here),

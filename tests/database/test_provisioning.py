@@ -3,7 +3,6 @@
 import asyncio
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from libs.bus.connection import BusUnavailable, connect
 from libs.bus.streams import provision
 from libs.contract import streams
 from libs.database.transactions import DatabaseUnavailable
+from libs.local_stack import services
 from libs.provisioning import __main__ as provisioning
 from libs.provisioning.settings import Settings
 from tests.brokers import Server, nats_server
@@ -19,12 +19,17 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
+# What differs between the kinds is tried with both by the test of two processes at once; each try starts a process.
+both_but_one_thoroughly = pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("mariadb", marks=pytest.mark.thorough)], indirect=True
+)
+
 
 def provisioned(nats_url: str, database_url: str) -> subprocess.CompletedProcess[str]:
     """The command as a person or a container runs it."""
     inherited = dict(os.environ)  # noqa: TID251 (the child needs PATH and the like)
     return subprocess.run(
-        [sys.executable, "-m", "libs.provisioning"],
+        services.python("libs.provisioning"),
         env=inherited
         | {"NATS_URL": nats_url, "CHAT_WORKER_DATABASE_URL": database_url, "TASK_SERVICE_DATABASE_URL": ""},
         cwd=ROOT,
@@ -35,6 +40,7 @@ def provisioned(nats_url: str, database_url: str) -> subprocess.CompletedProcess
     )
 
 
+@both_but_one_thoroughly
 def test_it_makes_what_is_missing_says_so_and_can_be_repeated(nats: Server, database_url: str) -> None:
     """One line for each schema, one for the streams."""
     first = provisioned(nats.url, database_url)

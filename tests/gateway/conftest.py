@@ -1,5 +1,6 @@
 """Gateway processes with a real bus and cache; the service behind them is played by the test itself."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from libs.bus.connection import Bus, connect
+from libs.bus.streams import provision
 from libs.client.connection import Client
+from libs.contract import streams
 from tests.brokers import Server, nats_server, valkey_server
 from tests.clients import open_client
 from tests.processes import ServiceProcess, service
+from tests.waiting import until_answer
 
 
 @contextmanager
@@ -72,6 +76,15 @@ async def shared_bus(shared_nats: Server) -> AsyncIterator[Bus]:
     """The bus of the shared gateway."""
     async with connect(shared_nats.url, name="test") as connected:
         yield connected
+
+
+@pytest.fixture
+async def chat_bus(shared_bus: Bus, shared_gateway: ServiceProcess) -> AsyncIterator[Bus]:
+    """The same, with an empty queue of requests; the gateway watches no answer."""
+    await until_answer(lambda: asyncio.to_thread(lambda: not shared_gateway.metric("gateway_answers_watched")))
+    await provision(shared_bus, (streams.CHAT,))
+    yield shared_bus
+    await shared_bus.jetstream().delete_stream(streams.CHAT.name)
 
 
 @pytest.fixture

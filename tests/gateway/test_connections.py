@@ -70,21 +70,21 @@ async def test_replies_are_forwarded_byte_for_byte(shared_bus: Bus, shared_gatew
         assert [await socket_.recv(), await socket_.recv()] == [odd.decode()] * 2
 
 
-async def test_a_stored_request_reaches_the_queue_with_all_that_a_worker_needs(bus: Bus, client: Client) -> None:
+async def test_a_stored_request_reaches_the_queue_with_all_that_a_worker_needs(chat_bus: Bus, visitor: Client) -> None:
     """Who asks, where to answer, and the data as the client sent it."""
     taken: list[ClientRequest] = []
 
     async def take(item: WorkItem) -> None:
         request = msgspec.json.decode(item.payload, type=ClientRequest)
         taken.append(request)
-        await bus.publish(request.reply, frames.encode("chat:message", STORED, frame_id=request.frame_id))
+        await chat_bus.publish(request.reply, frames.encode("chat:message", STORED, frame_id=request.frame_id))
         await item.done()
 
-    queue = WorkQueue(bus, streams.CHAT, take, slots=1)
+    queue = WorkQueue(chat_bus, streams.CHAT, take, slots=1)
     running = asyncio.create_task(queue.run())
     data = {"message": "Olá! 👋", "conversationId": 7, "requestId": "abc", "more": [1]}
-    await client.send({"type": "chat:send", "id": "mine", "data": data})
-    assert await client.pushed.get() == {"type": "chat:message", "id": "mine", "data": msgspec.to_builtins(STORED)}
+    await visitor.send({"type": "chat:send", "id": "mine", "data": data})
+    assert await visitor.pushed.get() == {"type": "chat:message", "id": "mine", "data": msgspec.to_builtins(STORED)}
     queue.stop()
     await running
     (request,) = taken

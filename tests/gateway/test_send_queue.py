@@ -1,7 +1,7 @@
 """What waits for a client that reads slowly: pieces of one answer become one, and nothing is lost or overtaken."""
 
 import random
-from time import perf_counter
+from time import process_time
 
 import msgspec
 
@@ -134,11 +134,11 @@ async def test_answers_under_different_ids_are_joined_apart() -> None:
 async def test_joining_costs_the_same_for_every_piece() -> None:
     """40,000 pieces, over and over: far from quadratic, and bytes are counted exactly."""
     queue = pressed()
-    started = perf_counter()
+    started = process_time()
     for seq in range(1, 40_001):
         put(queue, piece(seq, "\n"))
     (told,) = await taken(queue)
-    assert perf_counter() - started < 4
+    assert process_time() - started < 4
     assert told.chunk == "\n" * 40_000
     assert queue.waiting_bytes == 0
 

@@ -12,6 +12,7 @@ import msgspec
 from libs.local_stack import ports
 from libs.local_stack.data_folder import Running
 from libs.local_stack.processes import ROOT
+from tests.http_client import HTTP
 from tests.waiting import alive, wait_until
 
 READY_SECONDS = 40.0
@@ -23,7 +24,7 @@ def running(stack: Path) -> dict[str, Running]:
 
 def ready(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == httpx.codes.OK
+        return HTTP.get(f"http://127.0.0.1:{port}/readyz").status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

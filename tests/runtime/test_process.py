@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.brokers import free_port
+from tests.http_client import HTTP
 from tests.processes import ROOT
 from tests.waiting import wait_until
 
@@ -65,7 +66,7 @@ class Small:
             self.process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=output, stderr=output)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5, trust_env=False)
+        return HTTP.get(f"http://127.0.0.1:{self.port}{path}")
 
     def answers(self) -> bool:
         try:

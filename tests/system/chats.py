@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
-
 from libs.client.connection import Answer, Client, Frame
+from tests.http_client import HTTP
 
 
 async def frames_of(client: Client, message: str, **data: Any) -> list[Frame]:
@@ -69,6 +68,11 @@ async def reached_model(scripted_url: str, message: str) -> bool:
 
 async def calls_at_model(scripted_url: str) -> list[dict[str, Any]]:
     """The scripted server's own record of every request."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        calls: list[dict[str, Any]] = (await http.get(f"{scripted_url}/scripted/requests")).json()
+    answer = await asyncio.to_thread(HTTP.get, f"{scripted_url}/scripted/requests")
+    calls: list[dict[str, Any]] = answer.json()
     return calls
+
+
+async def release_at_model(scripted_url: str) -> None:
+    """Held answers go on."""
+    await asyncio.to_thread(HTTP.post, f"{scripted_url}/scripted/release")

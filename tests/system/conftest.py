@@ -1,5 +1,6 @@
-"""One stack for all tests that leave it as it was: two gateways, two workers, SQLite, the scripted model."""
+"""One stack for all tests: two gateways, two workers, SQLite, the scripted model."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +10,8 @@ import pytest
 from libs.client.connection import Client
 from tests.clients import open_client
 from tests.processes import ROOT
-from tests.system.stack import RunningStack, running_stack
+from tests.system.stack import RunningStack, nothing_runs, running_stack
+from tests.waiting import until_answer
 
 # Listed by the scripted model beside its own names.
 PACED = "paced-40-50,paced-100-50,paced-150-50,paced-400-50"
@@ -31,8 +33,20 @@ def scripted_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def stack(scripted_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     folder = tmp_path_factory.mktemp("stack")
-    with running_stack(folder, lm_studio_url=scripted_url, gateways=2, workers=2) as running:
+    # A grace period shorter than the answer that runs in it.
+    env = {"CHAT_WORKER_GRACE_SECONDS": "0.3"}
+    with running_stack(folder, lm_studio_url=scripted_url, gateways=2, workers=2, env=env) as running:
         yield running
+
+
+@pytest.fixture
+async def fragile(stack: RunningStack) -> RunningStack:
+    """The same one, for the tests that kill its processes: they come last, and find it with nothing to do.
+
+    The launcher starts again what was killed, and each test waits for that.
+    """
+    await until_answer(lambda: asyncio.to_thread(nothing_runs, stack), seconds=20)
+    return stack
 
 
 @pytest.fixture
@@ -46,13 +60,3 @@ async def other(stack: RunningStack) -> AsyncIterator[Client]:
     """A client of the other gateway."""
     async with open_client(stack.gateways()[1]) as connected:
         yield connected
-
-
-@pytest.fixture(scope="module")
-def fragile(scripted_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack whose processes the tests kill; the launcher starts them again."""
-    folder = tmp_path_factory.mktemp("fragile")
-    # A grace period shorter than the answer that runs in it.
-    env = {"CHAT_WORKER_GRACE_SECONDS": "0.3"}
-    with running_stack(folder, lm_studio_url=scripted_url, gateways=2, workers=2, env=env) as running:
-        yield running

@@ -3,14 +3,12 @@
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,13 @@ from sqlalchemy import text
 
 from libs.database.engine import opened_engine
 from libs.local_stack.data_folder import DataFolder
+from tests.brokers import free_port
+from tests.http_client import HTTP
 from tests.processes import ROOT
 from tests.waiting import until_answer
 
 START_SECONDS = 45.0
+WORKERS = ("chat_worker-1", "chat_worker-2")
 
 # The tests ask more in a minute than a person would.
 GENEROUS = {"GATEWAY_REQUESTS_PER_MINUTE": "600000", "GATEWAY_BURST": "100000"}
@@ -50,7 +51,7 @@ class RunningStack:
 
     def probe(self, name: str, path: str) -> httpx.Response:
         url = self.entries()[name]["url"].replace("ws://", "http://").removesuffix("/ws")
-        return httpx.get(f"{url}{path}", timeout=5, trust_env=False)
+        return HTTP.get(f"{url}{path}")
 
     def is_ready(self, name: str) -> bool:
         try:
@@ -70,16 +71,6 @@ class RunningStack:
             return list(await connection.execute(text(query)))
 
 
-def first_free_port(count: int) -> int:
-    """The first of so many free ports in a row, below those that the system gives to outgoing connections."""
-    while True:
-        first = random.randrange(15_000, 32_000)  # noqa: S311 (spreads tests, guards nothing)
-        with ExitStack() as bound, suppress(OSError):
-            for port in range(first, first + count):
-                bound.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-
-
 @contextmanager
 def running_stack(
     folder: Path, *, lm_studio_url: str, gateways: int = 1, workers: int = 1, env: Mapping[str, str] | None = None
@@ -87,7 +78,7 @@ def running_stack(
     """The stack, ready; stopped by Ctrl-C at the end."""
     # A name that has to be quoted, everywhere in its own way.
     data = folder / 'dados do João %41 "x"? #1'
-    port = first_free_port(gateways)
+    port = free_port(gateways)
     output = folder / "launcher.log"
     full_env = {**os.environ, **GENEROUS, "LM_STUDIO_URL": lm_studio_url, **(env or {})}  # noqa: TID251 (child's)
     command = [sys.executable, "-m", "libs.local_stack", "--data", str(data), "--port", str(port)]
@@ -127,9 +118,14 @@ async def ready(stack: RunningStack, *names: str) -> None:
         await until_answer(lambda name=name: asyncio.to_thread(stack.is_ready, name), seconds=20)  # type: ignore[misc]
 
 
+def nothing_runs(stack: RunningStack) -> bool:
+    """No worker generates an answer."""
+    return all("chat_worker_generations_running 0.0" in stack.probe(name, "/metrics").text for name in WORKERS)
+
+
 async def running_worker(stack: RunningStack) -> str:
     """The worker that generates an answer now, as its metrics say."""
-    for name in ("chat_worker-1", "chat_worker-2"):
+    for name in WORKERS:
         try:
             metrics = (await asyncio.to_thread(stack.probe, name, "/metrics")).text
         except (httpx.HTTPError, KeyError):

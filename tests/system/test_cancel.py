@@ -53,14 +53,14 @@ async def test_cancelling_a_message_that_waits_for_its_turn_never_reaches_the_mo
     conversation = (await client.ask("conversation:create"))["data"]["id"]
     first, second = f"primeira {secrets.token_hex(4)}", f"segunda {secrets.token_hex(4)}"
     waiting_id = secrets.token_hex(8)
-    async with chatting(client, first, model="paced-40-50", conversationId=conversation) as running:
+    async with chatting(client, first, model="paced-100-50", conversationId=conversation) as running:
         await until(lambda: running.answer.text)
         async with chatting(client, second, model="echo", conversationId=conversation, requestId=waiting_id) as waiting:
             await until(lambda: any(frame["type"] == "chat:status" for frame in waiting.frames))
             status = next(frame["data"] for frame in waiting.frames if frame["type"] == "chat:status")
             assert (status["status"], status["position"]) == ("queued", 1)
             await client.ask("chat:cancel", {"requestId": waiting_id})
-    assert running.answer.text == "".join(numbered_tokens(40))
+    assert running.answer.text == "".join(numbered_tokens(100))
     assert waiting.answer.done is not None
     assert waiting.answer.done["status"] == "cancelled"
     assert not await reached_model(scripted_url, second)

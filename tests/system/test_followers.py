@@ -10,10 +10,8 @@ import pytest
 from tests.clients import open_client
 from tests.scripted_model.answers import expected_answer, numbered_tokens
 from tests.system.chats import Watched, chatting, new_request_id
-from tests.system.stack import RunningStack, ready, running_worker
+from tests.system.stack import WORKERS, RunningStack, ready, running_worker
 from tests.waiting import until, until_answer
-
-WORKERS = ("chat_worker-1", "chat_worker-2")
 
 
 def seen(watched: Watched) -> Counter[tuple[int, int]]:

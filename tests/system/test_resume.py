@@ -6,17 +6,14 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 
 from libs.client.connection import Answer, Client, ClientError, Frame
 from tests.clients import open_client
 from tests.scripted_model.answers import expected_answer, numbered_tokens
-from tests.system.chats import chatting, new_conversation, reached_model
-from tests.system.stack import RunningStack, ready, running_worker
+from tests.system.chats import chatting, new_conversation, reached_model, release_at_model
+from tests.system.stack import WORKERS, RunningStack, ready, running_worker
 from tests.waiting import until, until_answer
-
-WORKERS = ("chat_worker-1", "chat_worker-2")
 
 
 class Tab:
@@ -123,8 +120,7 @@ async def test_an_answer_found_in_the_history_is_joined_before_its_first_word(
         assert answering["status"] == "streaming"
         async with resuming(other, answering["messageId"]) as tab:
             await until(lambda: tab.frames)
-            async with httpx.AsyncClient(trust_env=False) as http:
-                await http.post(f"{scripted_url}/scripted/release")
+            await release_at_model(scripted_url)
     assert [frame["type"] for frame in tab.frames[:2]] == ["chat:resumed", "chat:streaming"]
     assert tab.answer.text == chat.answer.text == expected_answer(message)
 
@@ -224,13 +220,14 @@ async def test_an_answer_cancelled_before_anybody_ran_it_can_be_resumed_too(
     """It has no epoch of its own; who watched it, and who comes later, are told its end."""
     conversation, request_id = await new_conversation(client), secrets.token_hex(8)
     message = f"antes {secrets.token_hex(4)}"
-    async with chatting(client, message, model="paced-40-50", conversationId=conversation):
+    async with chatting(client, message, model="held", conversationId=conversation):
         await until_answer(lambda: reached_model(scripted_url, message))
         async with chatting(
             client, "nunca", model="echo", conversationId=conversation, requestId=request_id
         ) as waiting:
             await until(lambda: any(frame["type"] == "chat:status" for frame in waiting.frames))
             await other.ask("chat:cancel", {"requestId": request_id})
+        await release_at_model(scripted_url)
     done = waiting.answer.done
     assert done is not None
     assert done["status"] == "cancelled"

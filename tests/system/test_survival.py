@@ -22,12 +22,10 @@ from libs.local_stack.data_folder import DataFolder
 from tests.clients import open_client
 from tests.scripted_model.answers import expected_answer, numbered_tokens
 from tests.system.chats import Watched, assembled, chatting, frames_of, new_conversation, reached_model
-from tests.system.stack import RunningStack, ready, running_stack, running_worker
+from tests.system.stack import WORKERS, RunningStack, ready, running_stack, running_worker
 from tests.waiting import until, until_answer
 
 pytestmark = pytest.mark.thorough
-
-WORKERS = ("chat_worker-1", "chat_worker-2")
 
 
 async def test_a_worker_that_was_frozen_for_ten_seconds_shows_nothing_when_it_wakes_up(

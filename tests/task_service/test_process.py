@@ -1,29 +1,56 @@
 """The service as production runs it: driven and followed over the bus, killed, stopped."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from sqlalchemy import text
 
-from libs.bus.connection import Bus
+from libs.bus.connection import Bus, connect
 from libs.contract import subjects
 from libs.contract.errors import RequestError
 from libs.contract.tasks import TaskStatus
 from libs.database.engine import opened_engine
 from libs.database.migrations import upgrade
 from services.task_service.main import MIGRATIONS
-from tests.brokers import Server
+from tests.brokers import Server, nats_server
 from tests.processes import ServiceProcess, service
 from tests.task_service.asking import ask, following, state
 from tests.waiting import until, until_answer
 
 # What has nothing to do with the kind of the database is tried with one: each try starts a process.
 with_one_database = pytest.mark.parametrize("task_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def tasks_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = nats_server(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_tasks(
+    tasks_nats: Server, sqlite_task_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
+    """One for all tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("tasks")
+    file = shutil.copy(sqlite_task_file, folder / "task.db")
+    env = {"NATS_URL": tasks_nats.url, "TASK_SERVICE_DATABASE_URL": f"sqlite+aiosqlite:///{file}"}
+    with service("task_service", env, folder / "log") as running:
+        yield running
+
+
+@pytest.fixture
+async def tasks_bus(tasks_nats: Server) -> AsyncIterator[Bus]:
+    async with connect(tasks_nats.url, name="test") as connected:
+        yield connected
 
 
 @pytest.fixture
@@ -64,20 +91,19 @@ async def test_a_task_from_its_creation_to_its_end(tasks: ServiceProcess, bus: B
     await until_answer(lambda: asyncio.to_thread(lambda: tasks.metric("task_service_updates_published") == 5))
 
 
-@with_one_database
-async def test_refusals_are_error_frames(tasks: ServiceProcess, bus: Bus) -> None:
+async def test_refusals_are_error_frames(shared_tasks: ServiceProcess, tasks_bus: Bus) -> None:
     """With the code, and for people the name of what cannot be."""
-    await state(bus, "update", taskId=1, status="executing")
-    await state(bus, "update", taskId=1, status="completed")
-    refused = await ask(bus, "update", taskId=1, status="executing")
+    await state(tasks_bus, "update", taskId=1, status="executing")
+    await state(tasks_bus, "update", taskId=1, status="completed")
+    refused = await ask(tasks_bus, "update", taskId=1, status="executing")
     assert (refused["type"], refused["id"]) == ("error", "f1")
     assert refused["data"]["code"] == "conflict"
     assert refused["data"]["message"] == "Task 1: a completed task cannot become executing."
     assert refused["data"]["retryable"] is False
-    assert (await ask(bus, "get", taskId=4711))["data"]["code"] == "not_found"
-    assert (await ask(bus, "get", taskId="one"))["data"]["code"] == "invalid_frame"
-    assert (await ask(bus, "create", title=""))["data"]["code"] == "invalid_frame"
-    assert (await ask(bus, "dance"))["data"]["code"] == "unknown_type"
+    assert (await ask(tasks_bus, "get", taskId=4711))["data"]["code"] == "not_found"
+    assert (await ask(tasks_bus, "get", taskId="one"))["data"]["code"] == "invalid_frame"
+    assert (await ask(tasks_bus, "create", title=""))["data"]["code"] == "invalid_frame"
+    assert (await ask(tasks_bus, "dance"))["data"]["code"] == "unknown_type"
 
 
 async def test_two_services_serve_one_task(
@@ -166,22 +192,23 @@ async def test_readiness_names_what_is_away_and_comes_back(tasks: ServiceProcess
     await until_answer(lambda: asyncio.to_thread(tasks.is_ready), seconds=20)
 
 
-@with_one_database
-async def test_a_frame_that_is_no_request_is_logged_and_ends_nothing(tasks: ServiceProcess, bus: Bus) -> None:
+async def test_a_frame_that_is_no_request_is_logged_and_ends_nothing(
+    shared_tasks: ServiceProcess, tasks_bus: Bus
+) -> None:
     """Whoever speaks nonsense on the bus gets no answer; the next one does."""
     with pytest.raises(RequestError):
-        await bus.request("task.v1.command.get", b"nonsense", timeout=0.3)
-    assert await ask(bus, "get", taskId=1)
-    assert "a request failed" in [line["event"] for line in tasks.lines()]
+        await tasks_bus.request("task.v1.command.get", b"nonsense", timeout=0.3)
+    assert await ask(tasks_bus, "get", taskId=1)
+    assert "a request failed" in [line["event"] for line in shared_tasks.lines()]
 
 
-@with_one_database
-async def test_no_title_is_in_the_log(tasks: ServiceProcess, bus: Bus) -> None:
+async def test_no_title_is_in_the_log(shared_tasks: ServiceProcess, tasks_bus: Bus) -> None:
     """What people write stays in the database."""
-    await ask(bus, "create", title="segredo")
-    await ask(bus, "update", taskId=1, title="segredo", status="completed")
-    assert "segredo" not in tasks.log.read_text()
-    assert {"task created", "command refused"} <= {line["event"] for line in tasks.lines()}
+    created = await ask(tasks_bus, "create", title="segredo")
+    task_id = created["data"]["task"]["id"]
+    await ask(tasks_bus, "update", taskId=task_id, title="segredo", status="completed")
+    assert "segredo" not in shared_tasks.log.read_text()
+    assert {"task created", "command refused"} <= {line["event"] for line in shared_tasks.lines()}
 
 
 def test_without_nats_it_does_not_start(tmp_path: Path) -> None:
@@ -219,17 +246,16 @@ async def test_it_waits_for_the_schema_as_it_may_start_beside_the_provisioning_s
         waiting.end()
 
 
-@with_one_database
 async def test_a_request_without_an_id_can_be_repeated_under_the_one_that_its_error_tells(
-    tasks: ServiceProcess, bus: Bus
+    shared_tasks: ServiceProcess, tasks_bus: Bus
 ) -> None:
     """The gateway gives every request an id."""
     request = {"requestId": "of-the-gateway", "user": "local", "reply": "", "type": "task:create"}
     for data in ({"title": "once"}, {"title": "once", "requestId": "of-the-gateway"}):
-        answer = await bus.request(
+        answer = await tasks_bus.request(
             subjects.task_command("create"), msgspec.json.encode({**request, "data": data}), timeout=5
         )
         created = msgspec.json.decode(answer)["data"]["task"]
         assert created["title"] == "once"
-    listed = await ask(bus, "list", text="once")
+    listed = await ask(tasks_bus, "list", text="once")
     assert len(listed["data"]["tasks"]) == 1
