@@ -5,11 +5,12 @@ UTC, nothing waits longer than 5 s for a lock, and the row count of an UPDATE is
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, Dialect, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -28,6 +29,9 @@ RECYCLE_SECONDS = 1800
 
 # Transactions end where they began, in `async with`; a ROLLBACK at every return to the pool would be one trip more.
 NO_RESET = None
+
+# https://mariadb.com/kb/en/mariadb-error-code-reference/: lost connection during query
+_LOST = 2013
 
 # An execution option: this transaction will not write, so on SQLite it need not wait for the one that does.
 READ_ONLY = "read_only"
@@ -119,7 +123,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _open_mysql(url: URL) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=10,
         max_overflow=10,
@@ -140,3 +144,14 @@ def _open_mysql(url: URL) -> AsyncEngine:
             ),
         },
     )
+    event.listen(engine.sync_engine, "do_connect", _connect_mysql)
+    return engine
+
+
+def _connect_mysql(dialect: Dialect, _: ConnectionPoolEntry, args: Sequence[Any], options: dict[str, Any]) -> Any:
+    try:
+        return dialect.connect(*args, **options)
+    except RuntimeError as error:
+        # asyncmy 0.2.18 on uvloop, when the server hangs up right after it has taken the connection: "Transport does
+        # not expose socket instance".
+        raise dialect.loaded_dbapi.OperationalError(_LOST, "the server hangs up") from error

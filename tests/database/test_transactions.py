@@ -174,6 +174,18 @@ async def test_a_cut_connection_is_unavailable_once_and_then_replaced(mariadb_ur
             await ping(engine)
 
 
+async def test_a_server_that_hangs_up_in_the_handshake_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncmy's own words for a transport that was closed before its first use, when the machine is busy."""
+
+    async def hangs_up(**_: object) -> None:
+        raise RuntimeError("Transport does not expose socket instance")
+
+    monkeypatch.setattr("asyncmy.connect", hangs_up)
+    async with opened_engine("mysql+asyncmy://root@127.0.0.1:1/test") as engine:
+        with pytest.raises(DatabaseUnavailable, match="hangs up"):
+            await ping(engine)
+
+
 async def test_a_frozen_network_is_noticed_by_the_ping_in_time(mariadb_url: str) -> None:
     """Readiness has to be told within 2 s, with connections in the pool and without; then all recovers by itself."""
     server = make_url(mariadb_url)

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 from msgspec import Raw
-from websockets.asyncio.client import ClientConnection
 
 from libs.bus.connection import Bus
 from libs.contract import frames, monitoring, subjects
@@ -100,7 +100,13 @@ async def publish_sample(bus: Bus, host: str, *, interval_seconds: int = 10, loa
     await bus.publish(subjects.monitoring_sampled(host), frames.encode("metrics", taken))
 
 
-async def reply_subject(bus: Bus, client: ClientConnection) -> str:
+class Sends(Protocol):
+    """A client's socket."""
+
+    async def send(self, message: str, /) -> None: ...
+
+
+async def reply_subject(bus: Bus, client: Sends) -> str:
     """Where a worker answers this connection, as it learns it from a request."""
     learnt: list[str] = []
 

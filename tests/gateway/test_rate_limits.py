@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from libs.bus.connection import Bus
 from libs.client.connection import ClientError
 from libs.contract.errors import ErrorCode, RequestError
+from services.gateway import rate_limits
 from services.gateway.rate_limits import RateLimits
 from tests.brokers import Server
 from tests.clients import open_client
@@ -79,6 +80,28 @@ async def test_a_frozen_valkey_costs_a_quarter_of_a_second_once(valkey: Server) 
         valkey.freeze()
         passed, _ = await spend_all(one)
     assert passed == 5
+
+
+async def test_a_valkey_that_has_forgotten_everything_is_told_again(valkey: Server) -> None:
+    """Emptied, the script too: a new burst for everybody, still counted together."""
+    async with limits(valkey) as one, limits(valkey) as other, Redis.from_url(valkey.url) as admin:
+        await spend_all(one)
+        await admin.flushall()
+        await admin.script_flush()
+        assert [(await spend_all(gateway))[0] for gateway in (one, other)] == [5, 0]
+
+
+async def test_gateways_count_together_again_when_valkey_is_back(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again after a while; what was counted without it does not matter any more."""
+    monkeypatch.setattr(rate_limits, "LOCAL_SECONDS", 0.1)
+    async with limits(valkey) as one, limits(valkey) as other:
+        valkey.kill()
+        assert [(await spend_all(gateway))[0] for gateway in (one, other)] == [5, 5]
+        valkey.start()
+        await asyncio.sleep(0.1)  # what was set above
+        assert [(await spend_all(gateway))[0] for gateway in (one, other)] == [5, 0]
 
 
 async def test_a_page_may_follow_all_it_shows_at_once(nats: Server, valkey: Server, bus: Bus, tmp_path: Path) -> None:

@@ -45,14 +45,14 @@ class Asked:
     def __init__(self, message: str, *, model: str) -> None:
         self.answer = Answer()
         self.request_id = secrets.token_hex(8)
-        self._message = message
+        self.message = message
         self._model = model
 
     async def follow(self, client: Client) -> None:
         """To the end, from where it was. Raises `ClientError` or one of `GONE` when the connection ends first."""
         answer = self.answer
         if answer.message_id is None:
-            told = client.chat(self._message, timeout=30, requestId=self.request_id, model=self._model)
+            told = client.chat(self.message, timeout=30, requestId=self.request_id, model=self._model)
         else:
             told = client.resume(answer.message_id, answer.epoch, answer.seq, text=answer.text, timeout=30)
         async for frame in told:
