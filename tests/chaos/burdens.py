@@ -26,6 +26,9 @@ LOOK_SECONDS = 0.25
 RETRY_SECONDS = 0.5
 # Promised, for one connection that is not read; the other clients of the suite read at once.
 MOST_BYTES = 2 * 1024**2
+# A page does not fit any more when so much of the 1 MiB waits. Its gateway closes it in the same moment.
+FULL_BYTES = 900 * 1024
+FULL_SECONDS = 5.0
 TOO_SLOW = "stalled readers closed with 4102"
 HALF_OPEN_SECONDS = 60.0
 # A run that is shorter proves nothing about it.
@@ -43,6 +46,7 @@ class SlowReader:
         self._world = world
         self._chance = random.Random(f"{seed} slow")  # noqa: S311 (repeatable, guards nothing)
         self._count = 0
+        self._full_since: float | None = None
         self._conversation: int | None = None
         """A long one, to ask for again and again."""
 
@@ -85,6 +89,7 @@ class SlowReader:
     async def _read_nothing(self, wire: Wire, conversation: int) -> None:
         """Asks on and on; when its gateway says that it has closed it, reads what is left and raises `Gone`."""
         journal, began = self._room.journal, self._room.journal.now()
+        self._full_since = None
         page = {"conversationId": conversation, "limit": 200}
         asking = asyncio.create_task(_ask_on(wire, page))
         before = await self._closed(wire.gateway)
@@ -92,6 +97,10 @@ class SlowReader:
             while (closed := await self._closed(wire.gateway)) is None or before is None or closed <= before:
                 if before is None or (closed is not None and closed < before):
                     before = closed  # It was away, or is another process now.
+                if self._full_seconds() > FULL_SECONDS and not self._disturbed(wire.gateway):
+                    text = f"a reader that takes nothing was not closed within {FULL_SECONDS:g} s of a full queue"
+                    journal.broken(Promise.SLOW_AND_DEAD_CLIENTS, text, about=wire.gateway, since=began)
+                    return
                 if journal.now() - began > STUBBORN_SECONDS:
                     journal.count("stubborn readers that were never closed")
                     return
@@ -103,13 +112,27 @@ class SlowReader:
         while True:
             await wire.frame(LOOK_SECONDS * 8)
 
+    def _full_seconds(self) -> float:
+        return 0.0 if self._full_since is None else self._room.journal.now() - self._full_since
+
+    def _disturbed(self, gateway: str) -> bool:
+        """Whether the queue may just have stopped growing because nobody answers."""
+        now = self._room.journal.now()
+        kinds, way = {"chat_worker", "nats", "database"}, {gateway, f"clients={gateway}", f"{gateway}=nats"}
+        return self._room.journal.hit(now - 2 * FULL_SECONDS, now, kinds=kinds, targets=way)
+
     async def _closed(self, gateway: str) -> float | None:
         """How many it has closed for being too slow; None: it does not answer. Looks at what waits there, too."""
         counted = await self._world.metrics(gateway)
         if counted is None:
+            self._full_since = None
             return None
         waiting = counted["gateway_send_queue_bytes"]
         journal = self._room.journal
+        if waiting < FULL_BYTES:
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = journal.now()
         journal.highest["KiB waiting for a slow reader"] = max(
             journal.highest["KiB waiting for a slow reader"], waiting / 1024
         )

@@ -10,7 +10,7 @@ from tests.chaos.transcripts import Asked, View
 from tests.chaos.wire import Wires
 from tests.waiting import until
 
-MODELS = {"echo": 4, "paced-40-20": 4, "paced-100-25": 4, "paced-200-50": 2, "paced-300-100": 1}
+MODELS = {"echo": 4, "unique-40-20": 4, "unique-100-25": 4, "unique-200-50": 2, "unique-300-100": 1}
 PAUSE_SECONDS = 0.3
 # Requests that are sent again although they are accepted.
 REPEATED_SHARE = 0.2

@@ -15,6 +15,9 @@ from tests.chaos.wire import Frame, Gone, Wire, Wires
 # No frame for so long, although nothing says why: the client makes itself heard again.
 PATIENCE_SECONDS = 20.0
 RETRY_SECONDS = 0.5
+# Whatever was wrong before that has been dealt with when a client loses its patience.
+QUIET_SECONDS = PATIENCE_SECONDS + 10.0
+FORGOTTEN_SECONDS = 90.0
 # What was asked for after a gap comes within this; until then the gap is known.
 GAP_SECONDS = 3.0
 # Promised are 5 s for most; the rest is for a machine that is busy.
@@ -56,7 +59,7 @@ class Follower:
                 await self._wires.lost()
             except TimeoutError:
                 self._note(f"has heard nothing from {wire.gateway} for {PATIENCE_SECONDS:g} s")
-                self._journal.count("silences of 20 s")
+                self._judge_silence()
                 await self._wires.lost()
 
     async def _begin(self, wire: Wire) -> None:
@@ -206,6 +209,20 @@ class Follower:
         if now - since > TAKEOVER_SECONDS:
             text = f"taken over only {now - since:.1f} s after {cause.action} of {cause.target}"
             self._journal.broken(Promise.TAKEOVER, text, about=self._asked.request_id, since=since)
+
+    def _judge_silence(self) -> None:
+        """What is accepted goes on by itself, once nothing is wrong any more."""
+        self._journal.count("silences of 20 s")
+        now = self._journal.now()
+        kinds = {"nats", "database", "model", "bus_link", "model_link", "chat_worker"}
+        wrong = self._journal.hit(now - QUIET_SECONDS, now, kinds=kinds, targets=self._way())
+        # A request that NATS has lost is found after half a minute.
+        lost = any(fault.action == "wipe" and fault.at > now - FORGOTTEN_SECONDS for fault in self._journal.faults)
+        # In the conversation that all share one waits for the others, and so does who has outlived two workers.
+        waits = self._asked.conversation_id == 1 or self._view.epoch > 1
+        if self._asked.accepted_at is not None and not (wrong or lost or waits):
+            text = f"an accepted request was silent for {PATIENCE_SECONDS:g} s, and nothing was wrong"
+            self._journal.broken(Promise.TAKEOVER, text, about=self._asked.request_id, since=self._asked.at)
 
     def _way(self) -> set[str]:
         """What lies between this client and the bus."""

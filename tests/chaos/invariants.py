@@ -62,9 +62,10 @@ def _wrong_with(asked: Asked, stored: list[Any], texts: list[str]) -> list[str]:
         wrong.append("the stored question is another one")
     if answer.status not in TERMINAL:
         wrong.append(f"the answer is still {answer.status}")
-    if not any(text.startswith(answer.content) for text in texts):
+    said = asked.without_mark(answer.content)
+    if not any(text.startswith(said) for text in texts):
         wrong.append(f"the stored answer is not what the model said: {answer.content[:80]!r}")
-    elif answer.status == MessageStatus.COMPLETE and answer.content not in texts:
+    elif answer.status == MessageStatus.COMPLETE and said not in texts:
         wrong.append(f"complete with {len(answer.content)} characters, and that is not all that the model said")
     if asked.cancelled_as is not None and asked.cancelled_as != answer.status:
         wrong.append(f"chat:cancelled said {asked.cancelled_as}, the row says {answer.status}")

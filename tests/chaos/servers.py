@@ -14,7 +14,7 @@ from libs.local_stack import cache
 from tests.chaos.part import Part, Ready
 
 # Listed by the scripted model beside its own names: tokens and tokens per second.
-PACED = ("paced-40-20", "paced-100-25", "paced-200-50", "paced-300-100", "tokens-2500")
+PACED = ("unique-40-20", "unique-100-25", "unique-200-50", "unique-300-100", "tokens-2500")
 LOOK_SECONDS = 1.0
 
 # `no_advertise`: clients must not learn of ways round the links. The rest as in libs.local_stack.broker.

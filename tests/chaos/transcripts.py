@@ -38,11 +38,15 @@ class Asked:
         next one, so how many of them an echo answers depends on what happened to the answers before.
         """
         match self.model.split("-"):
-            case ["paced" | "tokens", count, *_]:
+            case ["unique" | "paced" | "tokens", count, *_]:
                 return ["".join(numbered_tokens(int(count)))]
             case _:
                 last = questions[-MOST_JOINED:]
                 return [expected_answer("\n\n".join(last[number:])) for number in reversed(range(len(last)))]
+
+    def without_mark(self, text: str) -> str:
+        """What is left of an answer without the token that is of this attempt alone."""
+        return text.partition(" ")[2] if self.model.startswith("unique") else text
 
     def data(self) -> Frame:
         """The data of its `chat:send`."""

@@ -1,6 +1,7 @@
 """What the scripts say, so that a test can compare it with what arrived."""
 
 import hashlib
+import secrets
 
 ANSWER = [
     "Olá",
@@ -44,6 +45,11 @@ def expected_answer(question: str) -> str:
 def numbered_token(number: int) -> str:
     """A token of `paced` and `tokens`: it says its number, so that one lost or doubled shows."""
     return f"t{number} "
+
+
+def unique_token() -> str:
+    """The first token of `unique`."""
+    return f"#{secrets.token_hex(4)} "
 
 
 def numbered_tokens(count: int) -> list[str]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from tests.scripted_model import wire
-from tests.scripted_model.answers import ANSWER, answer_chunks, numbered_token
+from tests.scripted_model.answers import ANSWER, answer_chunks, numbered_token, unique_token
 from tests.scripted_model.call import APART_SECONDS, Call
 
 Bytes = AsyncGenerator[bytes, None]
@@ -29,6 +29,16 @@ async def paced(call: Call, count: int | None = None, per_second: float = 50) ->
         await asyncio.sleep(max(0.0, started + number / per_second - loop.time()))
         yield call.token(numbered_token(number))
     yield call.end()
+
+
+async def unique(call: Call, count: int, per_second: float) -> Bytes:
+    """As `paced`, behind a token that no other answer has: it tells of two attempts which one a text is from."""
+    first = True
+    async for data in paced(call, count, per_second):
+        yield data
+        if first:
+            yield call.token(unique_token())
+            first = False
 
 
 async def tokens(call: Call, count: int | None = None) -> Bytes:

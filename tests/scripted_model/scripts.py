@@ -54,12 +54,15 @@ SCRIPTS: dict[str, Script] = {
 
 
 def find(name: str) -> Script | None:
-    """The script of that name; `paced-N-R`, `tokens-N` and `stall-N` carry their numbers in the name."""
+    """The script of that name; `paced-N-R`, `unique-N-R`, `tokens-N` and `stall-N` carry their numbers in the name."""
     if name in SCRIPTS:
         return SCRIPTS[name]
     if match := re.fullmatch(r"paced-([0-9]+)-([0-9]+)", name):
         count, per_second = map(int, match.groups())
         return lambda call: paces.paced(call, count, per_second)
+    if match := re.fullmatch(r"unique-([0-9]+)-([0-9]+)", name):
+        count, per_second = map(int, match.groups())
+        return lambda call: paces.unique(call, count, per_second)
     if match := re.fullmatch(r"tokens-([0-9]+)", name):
         count = int(match[1])
         return lambda call: paces.tokens(call, count)
