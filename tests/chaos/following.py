@@ -15,13 +15,13 @@ from tests.chaos.wire import Frame, Gone, Wire, Wires
 # No frame for so long, although nothing says why: the client makes itself heard again.
 PATIENCE_SECONDS = 20.0
 RETRY_SECONDS = 0.5
-# Whatever was wrong before that has been dealt with when a client loses its patience.
-QUIET_SECONDS = PATIENCE_SECONDS + 10.0
-FORGOTTEN_SECONDS = 90.0
 # What was asked for after a gap comes within this; until then the gap is known.
 GAP_SECONDS = 3.0
 # Promised are 5 s for most; the rest is for a machine that is busy.
 TAKEOVER_SECONDS = 12.0
+# Whatever was wrong before that has been dealt with, also by a process that had to start first.
+QUIET_SECONDS = TAKEOVER_SECONDS + 2.0
+FORGOTTEN_SECONDS = 90.0
 
 
 class Follower:
