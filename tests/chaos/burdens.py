@@ -109,8 +109,12 @@ class SlowReader:
             asking.cancel()
             await asyncio.wait([asking])
         journal.took("slow reader: closed after", journal.now() - began)
-        while True:
-            await wire.frame(LOOK_SECONDS * 8)
+        try:
+            while True:
+                await wire.frame(LOOK_SECONDS * 8)
+        except TimeoutError:
+            # Its link or its gateway is frozen just now.
+            journal.count("stalled readers that could not read their goodbye")
 
     def _full_seconds(self) -> float:
         return 0.0 if self._full_since is None else self._room.journal.now() - self._full_since
