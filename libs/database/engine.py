@@ -110,7 +110,7 @@ def _begin_sqlite(connection: Connection) -> None:
     # A transaction that starts by reading and then writes fails at once if another wrote in between, however long
     # the lock wait (https://www.sqlite.org/isolation.html); so writers take the write lock first.
     read_only = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if read_only else sqlite.BEGIN_TO_WRITE)
 
 
 def _open_mysql(url: URL) -> AsyncEngine:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.database.engine import address, opened_engine
 from libs.database.transactions import DatabaseUnavailable, in_transaction
@@ -42,20 +42,17 @@ async def upgrade(url: str, folder: Path) -> Upgrade:
     Raises `BadDatabaseUrl`, `DatabaseUnavailable`, `MigrationFailed`.
     """
 
-    async def work(connection: AsyncConnection) -> Upgrade:
-        return await connection.run_sync(_upgrade, folder)
-
     # SQLite's way to change a table is to copy it and drop the old one, which with foreign keys on would delete
     # every row that refers to it (https://www.sqlite.org/lang_altertable.html, the twelve steps).
     async with opened_engine(url, check_foreign_keys=False) as engine:
-        revision = await in_transaction(engine, _present, read_only=True)
+        revision = await in_transaction(engine, _revision, read_only=True)
         if revision is not None and revision == newest(folder):
             return Upgrade(revision, revision)
         from alembic.util import CommandError  # noqa: PLC0415 (imported only when needed, see above)
 
         try:
             async with _alone(engine):
-                return await in_transaction(engine, work, deadline_seconds=DEADLINE_SECONDS)
+                return await in_transaction(engine, lambda db: _upgrade(db, folder), deadline_seconds=DEADLINE_SECONDS)
         except CommandError as error:
             raise MigrationFailed(f"The schema of {address(engine)} cannot be upgraded: {error}.") from error
 
@@ -71,7 +68,7 @@ async def until_migrated(engine: AsyncEngine, folder: Path, *, seconds: float) -
     while True:
         late = loop.time() > deadline
         try:
-            if (await in_transaction(engine, _present, read_only=True) or "") >= wanted:
+            if (await in_transaction(engine, _revision, read_only=True) or "") >= wanted:
                 return
         except DatabaseUnavailable:
             if late:
@@ -104,10 +101,6 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
             yield
         finally:
             await connection.execute(text(f"DO RELEASE_LOCK({_LOCK_NAME})"))
-
-
-async def _present(connection: AsyncConnection) -> str | None:
-    return await connection.run_sync(_revision)
 
 
 def _upgrade(connection: Connection, folder: Path) -> Upgrade:

@@ -39,12 +39,13 @@ async def serve(
     *,
     host: str,
     port: int,
-    max_websocket_bytes: int | None = None,
+    websockets: type[asyncio.Protocol] | None = None,
+    max_websocket_bytes: int = 0,
     drain: Callable[[], Awaitable[None]] = _nothing_to_drain,
 ) -> None:
     """Serves `app`; after `process.stop_requested` awaits `drain()`, closes what is open, and returns.
 
-    Without `max_websocket_bytes` there are no WebSockets, and the package `websockets` need not be installed.
+    Without a protocol for `websockets` there are none, and the package `websockets` need not be installed.
     `drain` bounds its own time. Raises `StartupError` if the port is taken or the address is not this machine's.
     """
     listener = _listen(host, port)
@@ -52,8 +53,8 @@ async def serve(
         uvicorn.Config(
             app,
             http="httptools",
-            ws="none" if max_websocket_bytes is None else "websockets-sansio",
-            ws_max_size=max_websocket_bytes or 0,
+            ws=websockets or "none",
+            ws_max_size=max_websocket_bytes,
             ws_ping_interval=WEBSOCKET_PING_SECONDS,
             ws_ping_timeout=WEBSOCKET_PING_SECONDS,
             # Costs about 300 KiB a connection and saves little on frames of a few tokens.

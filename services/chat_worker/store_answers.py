@@ -3,8 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Integer, String, Update, and_, bindparam, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Integer, String, Update, and_, bindparam, func, insert, or_, select, update
 
 from libs.contract.chat import MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
@@ -68,17 +67,17 @@ _LOOK_AND_LOCK = (
 )
 
 
-async def insert_request(connection: AsyncConnection, request: NewRequest) -> Recorded:
+def insert_request(connection: Connection, request: NewRequest) -> Recorded:
     """The two new rows of a request; `IntegrityError` if it has them already."""
     now = present()
     if request.conversation_id is None:
         title = title_of(request.content)
-        conversation_id = (await insert_conversation(connection, request.owner, title, request.request_id)).id
+        conversation_id = insert_conversation(connection, request.owner, title, request.request_id).id
     else:
         conversation_id = request.conversation_id
         # Checks the owner, and locks the conversation: the requests of one conversation get their ids in the order
         # of their commits, so a claim that sees no earlier answer will never see one later.
-        touched = await connection.execute(
+        touched = connection.execute(
             _UPDATE_OWN_CONVERSATION, {"of_id": conversation_id, "of_owner": request.owner, "updated_at": now}
         )
         if touched.rowcount == 0:
@@ -97,17 +96,17 @@ async def insert_request(connection: AsyncConnection, request: NewRequest) -> Re
         "asked_model": request.model,
         "asked_options": None if request.options is None else msgspec.json.encode(request.options).decode(),
     }
-    return Recorded(await _insert(connection, user), await _insert(connection, answer, **asked), new=True)
+    return Recorded(_insert(connection, user), _insert(connection, answer, **asked), new=True)
 
 
-async def find_request(connection: AsyncConnection, request: NewRequest) -> Recorded | None:
+def find_request(connection: Connection, request: NewRequest) -> Recorded | None:
     """The two rows of a request that was recorded before."""
     if request.conversation_id is None:
         conversation = conversations.c.request_id == request.request_id
     else:
         conversation = conversations.c.id == request.conversation_id
     where = (conversation, conversations.c.owner == request.owner, messages.c.request_id == request.request_id)
-    rows = await read_messages(connection, *where, limit=2, oldest_first=True)
+    rows = read_messages(connection, *where, limit=2, oldest_first=True)
     match rows:
         case [user, answer]:
             return Recorded(user, answer, new=False)
@@ -115,9 +114,9 @@ async def find_request(connection: AsyncConnection, request: NewRequest) -> Reco
             return None
 
 
-async def claim(connection: AsyncConnection, message_id: int, worker: str, lease_ms: int, max_attempts: int) -> Claim:
+def claim(connection: Connection, message_id: int, worker: str, lease_ms: int, max_attempts: int) -> Claim:
     """See `Store.claim`."""
-    row = (await connection.execute(_LOOK_AND_LOCK, {"of_id": message_id})).mappings().first()
+    row = connection.execute(_LOOK_AND_LOCK, {"of_id": message_id}).mappings().first()
     if row is None:
         raise no_such_answer()
     answer = msgspec.convert(row, StoredMessage)
@@ -128,7 +127,7 @@ async def claim(connection: AsyncConnection, message_id: int, worker: str, lease
     if row["answers_before"]:
         return NotYourTurn(answer, row["answers_before"])
     if answer.attempts >= max_attempts:
-        return Ended(await _give_up(connection, answer))
+        return Ended(_give_up(connection, answer))
     # The look has locked the row, so what it saw still holds.
     claimed = {
         "status": MessageStatus.STREAMING,
@@ -137,19 +136,19 @@ async def claim(connection: AsyncConnection, message_id: int, worker: str, lease
         "content": "",
         "reasoning": None,
     }
-    await connection.execute(
+    connection.execute(
         _CLAIM,
         {"of_id": message_id, "lease_ms": lease_ms, "lease_owner": worker, "updated_at": present(), **claimed},
     )
     return Claimed(msgspec.structs.replace(answer, **claimed))
 
 
-async def checkpoint(connection: AsyncConnection, checkpoints: list[Checkpoint], lease_ms: int) -> set[int]:
+def checkpoint(connection: Connection, checkpoints: list[Checkpoint], lease_ms: int) -> set[int]:
     """See `Store.checkpoint`."""
     lost = set()
     # Always in the same order: two workers that lock the same rows do not wait for each other in a ring.
     for one in sorted(checkpoints, key=lambda checkpoint: checkpoint.message_id):
-        kept = await _execute_on_running(
+        kept = _execute_on_running(
             connection,
             _CHECKPOINT,
             one.message_id,
@@ -161,48 +160,44 @@ async def checkpoint(connection: AsyncConnection, checkpoints: list[Checkpoint],
     return lost
 
 
-async def finish(connection: AsyncConnection, message_id: int, epoch: int, outcome: Outcome) -> StoredMessage | None:
+def finish(connection: Connection, message_id: int, epoch: int, outcome: Outcome) -> StoredMessage | None:
     """See `Store.finish`."""
     ended = msgspec.structs.asdict(outcome)
     # What a model server says has no bound; a column has.
     for name in _LENGTHS.keys() & ended.keys():
         ended[name] = ended[name] and ended[name][: _LENGTHS[name]]
-    if not await _execute_on_running(connection, _UPDATE_RUNNING, message_id, epoch, ended | _NO_LEASE):
+    if not _execute_on_running(connection, _UPDATE_RUNNING, message_id, epoch, ended | _NO_LEASE):
         return None
-    answer = await existing_message(connection, message_id)
-    await connection.execute(_UPDATE_CONVERSATION, {"of_id": answer.conversation_id, "updated_at": present()})
+    answer = existing_message(connection, message_id)
+    connection.execute(_UPDATE_CONVERSATION, {"of_id": answer.conversation_id, "updated_at": present()})
     return answer
 
 
-async def release(connection: AsyncConnection, message_id: int, epoch: int) -> None:
+def release(connection: Connection, message_id: int, epoch: int) -> None:
     """See `Store.release`."""
-    await _execute_on_running(connection, _RELEASE, message_id, epoch, {"lease_until": 0})
+    _execute_on_running(connection, _RELEASE, message_id, epoch, {"lease_until": 0})
 
 
-async def cancel(
-    connection: AsyncConnection, owner: str, message_id: int | None, request_id: str | None
-) -> StoredMessage:
+def cancel(connection: Connection, owner: str, message_id: int | None, request_id: str | None) -> StoredMessage:
     """See `Store.cancel`."""
-    answer = await find_answer(connection, owner, message_id, request_id)
+    answer = find_answer(connection, owner, message_id, request_id)
     cancelled = {"status": MessageStatus.CANCELLED, "updated_at": present(), **_NO_LEASE}
-    await connection.execute(_UPDATE_UNATTENDED, {"of_id": answer.id, **cancelled})
+    connection.execute(_UPDATE_UNATTENDED, {"of_id": answer.id, **cancelled})
     # Read again also where nothing was changed: it may just have been claimed or finished.
-    return await existing_message(connection, answer.id)
+    return existing_message(connection, answer.id)
 
 
-async def find_answer(
-    connection: AsyncConnection, owner: str, message_id: int | None, request_id: str | None
-) -> StoredMessage:
+def find_answer(connection: Connection, owner: str, message_id: int | None, request_id: str | None) -> StoredMessage:
     """See `Store.find_answer`."""
     named = messages.c.request_id == request_id if message_id is None else messages.c.id == message_id
-    answer = await read_message(connection, named, messages.c.role == Role.ASSISTANT, conversations.c.owner == owner)
+    answer = read_message(connection, named, messages.c.role == Role.ASSISTANT, conversations.c.owner == owner)
     if answer is None:
         raise no_such_answer()
     return answer
 
 
-async def existing_message(connection: AsyncConnection, message_id: int) -> StoredMessage:
-    row = (await connection.execute(_READ, {"of_id": message_id})).mappings().first()
+def existing_message(connection: Connection, message_id: int) -> StoredMessage:
+    row = connection.execute(_READ, {"of_id": message_id}).mappings().first()
     if row is None:
         raise no_such_answer()
     return msgspec.convert(row, StoredMessage)
@@ -212,29 +207,27 @@ def no_such_answer() -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, "There is no such answer.")
 
 
-async def _execute_on_running(
-    connection: AsyncConnection, statement: Update, message_id: int, epoch: int, values: dict[str, Any]
+def _execute_on_running(
+    connection: Connection, statement: Update, message_id: int, epoch: int, values: dict[str, Any]
 ) -> bool:
     """Whether the answer still ran under this epoch, and so was changed."""
-    changed = await connection.execute(
-        statement, {"of_id": message_id, "of_epoch": epoch, "updated_at": present(), **values}
-    )
+    changed = connection.execute(statement, {"of_id": message_id, "of_epoch": epoch, "updated_at": present(), **values})
     return changed.rowcount == 1
 
 
-async def _insert(connection: AsyncConnection, message: StoredMessage, **asked: str | None) -> StoredMessage:
+def _insert(connection: Connection, message: StoredMessage, **asked: str | None) -> StoredMessage:
     row = msgspec.structs.asdict(message)
     del row["id"]
-    result = await connection.execute(_INSERT_MESSAGE, {**row, "updated_at": message.created_at, **asked})
+    result = connection.execute(_INSERT_MESSAGE, {**row, "updated_at": message.created_at, **asked})
     return msgspec.structs.replace(message, id=result.lastrowid)
 
 
-async def _give_up(connection: AsyncConnection, answer: StoredMessage) -> StoredMessage:
+def _give_up(connection: Connection, answer: StoredMessage) -> StoredMessage:
     gave_up = {
         "status": MessageStatus.ERROR,
         "finish_reason": GAVE_UP,
         "error_code": ErrorCode.INTERNAL.value,
         "error_message": f"Gave up after {answer.attempts} attempts: no worker lived to end it.",
     }
-    await connection.execute(_UPDATE_ANSWER, {"of_id": answer.id, "updated_at": present(), **gave_up, **_NO_LEASE})
+    connection.execute(_UPDATE_ANSWER, {"of_id": answer.id, "updated_at": present(), **gave_up, **_NO_LEASE})
     return msgspec.structs.replace(answer, **gave_up)

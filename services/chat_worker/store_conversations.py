@@ -5,8 +5,7 @@ import binascii
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
 from libs.contract.chat import Conversation, Conversations
 from libs.contract.errors import ErrorCode, RequestError
@@ -32,27 +31,25 @@ def title_of(message: str) -> str:
     return (line if len(line) <= TITLE_CHARACTERS else f"{line[: TITLE_CHARACTERS - 1].rstrip()}…") or UNTITLED
 
 
-async def insert_conversation(
-    connection: AsyncConnection, owner: str, title: str | None, request_id: str | None
-) -> Conversation:
+def insert_conversation(connection: Connection, owner: str, title: str | None, request_id: str | None) -> Conversation:
     """A new conversation; `IntegrityError` if the owner has one of this request already."""
     now = present()
     title = title or UNTITLED
     row = {"owner": owner, "title": title, "request_id": request_id, "created_at": now, "updated_at": now}
-    result = await connection.execute(_INSERT, row)
+    result = connection.execute(_INSERT, row)
     return Conversation(result.lastrowid, title, now, now)
 
 
-async def conversation_of_request(connection: AsyncConnection, owner: str, request_id: str) -> Conversation:
+def conversation_of_request(connection: Connection, owner: str, request_id: str) -> Conversation:
     """The conversation that this request opened. Raises `RequestError(not_found)`: it was deleted since."""
     query = select(*_COLUMNS).where(conversations.c.owner == owner, conversations.c.request_id == request_id)
-    row = (await connection.execute(query)).mappings().first()
+    row = connection.execute(query).mappings().first()
     if row is None:
         raise RequestError(ErrorCode.NOT_FOUND, "The conversation that this request opened has been deleted.")
     return msgspec.convert(row, Conversation)
 
 
-async def list_conversations(connection: AsyncConnection, owner: str, limit: int, cursor: str | None) -> Conversations:
+def list_conversations(connection: Connection, owner: str, limit: int, cursor: str | None) -> Conversations:
     """See `Store.list_conversations`."""
     query = (
         select(*_COLUMNS)
@@ -60,35 +57,33 @@ async def list_conversations(connection: AsyncConnection, owner: str, limit: int
         .order_by(conversations.c.updated_at.desc(), conversations.c.id.desc())
         .limit(limit + 1)
     )
-    found = [msgspec.convert(row, Conversation) for row in (await connection.execute(query)).mappings()]
+    found = [msgspec.convert(row, Conversation) for row in connection.execute(query).mappings()]
     page = found[:limit]
     return Conversations(page, _cursor(page[-1]) if len(found) > limit else None)
 
 
-async def rename_conversation(
-    connection: AsyncConnection, owner: str, conversation_id: int, title: str
-) -> Conversation:
+def rename_conversation(connection: Connection, owner: str, conversation_id: int, title: str) -> Conversation:
     mine = and_(conversations.c.id == conversation_id, conversations.c.owner == owner)
-    await connection.execute(update(conversations).where(mine).values(title=title))
-    row = (await connection.execute(select(*_COLUMNS).where(mine))).mappings().first()
+    connection.execute(update(conversations).where(mine).values(title=title))
+    row = connection.execute(select(*_COLUMNS).where(mine)).mappings().first()
     if row is None:
         raise no_such_conversation(conversation_id)
     return msgspec.convert(row, Conversation)
 
 
-async def delete_conversation(connection: AsyncConnection, owner: str, conversation_id: int) -> list[int]:
+def delete_conversation(connection: Connection, owner: str, conversation_id: int) -> list[int]:
     """See `Store.delete_conversation`."""
     mine = and_(conversations.c.id == conversation_id, conversations.c.owner == owner)
     # Locked, so that no answer can begin between the look and the deletion.
-    if await connection.scalar(select(conversations.c.id).where(mine).with_for_update()) is None:
+    if connection.scalar(select(conversations.c.id).where(mine).with_for_update()) is None:
         raise no_such_conversation(conversation_id)
-    unfinished = await connection.scalars(
+    unfinished = connection.scalars(
         select(messages.c.id)
         .where(messages.c.conversation_id == conversation_id, messages.c.status.in_(UNFINISHED))
         .order_by(messages.c.id)
     )
     ids = list(unfinished)
-    await connection.execute(delete(conversations).where(mine))
+    connection.execute(delete(conversations).where(mine))
     return ids
 
 

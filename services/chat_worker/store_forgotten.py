@@ -3,8 +3,7 @@
 from datetime import timedelta
 
 import msgspec
-from sqlalchemy import and_, bindparam, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from libs.contract.chat import ChatOptions, Role
 from libs.database.clock import now_ms
@@ -50,14 +49,14 @@ _TAKE = (
 )
 
 
-async def take_forgotten(connection: AsyncConnection, older_than_seconds: float, limit: int) -> list[NewRequest]:
+def take_forgotten(connection: Connection, older_than_seconds: float, limit: int) -> list[NewRequest]:
     """See `Store.take_forgotten`."""
     now = present()
     before = now - timedelta(seconds=older_than_seconds)
     taken = []
-    for row in (await connection.execute(_FORGOTTEN, {"before": before, "most": limit})).all():
+    for row in connection.execute(_FORGOTTEN, {"before": before, "most": limit}).all():
         # Of two workers that see the same row one changes it.
-        mine = await connection.execute(_TAKE, {"of_id": row.id, "as_seen": row.updated_at, "now": now})
+        mine = connection.execute(_TAKE, {"of_id": row.id, "as_seen": row.updated_at, "now": now})
         if mine.rowcount == 1:
             options = row.asked_options and msgspec.json.decode(row.asked_options, type=ChatOptions)
             taken.append(

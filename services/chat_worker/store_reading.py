@@ -3,8 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, LargeBinary, cast, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, func, select
 
 from libs.contract.chat import MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
@@ -37,14 +36,14 @@ def no_such_conversation(conversation_id: int) -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, f"There is no conversation {conversation_id}.")
 
 
-async def read_message(connection: AsyncConnection, *where: ColumnElement[bool]) -> StoredMessage | None:
+def read_message(connection: Connection, *where: ColumnElement[bool]) -> StoredMessage | None:
     """The newest message for which all of `where` holds (which may speak of its conversation too)."""
-    found = await read_messages(connection, *where, limit=1)
+    found = read_messages(connection, *where, limit=1)
     return found[0] if found else None
 
 
-async def read_messages(
-    connection: AsyncConnection, *where: ColumnElement[bool], limit: int, oldest_first: bool = False
+def read_messages(
+    connection: Connection, *where: ColumnElement[bool], limit: int, oldest_first: bool = False
 ) -> list[StoredMessage]:
     """At most `limit` messages for which all of `where` holds, from the newest or the oldest on."""
     query = (
@@ -54,11 +53,11 @@ async def read_messages(
         .order_by(messages.c.id if oldest_first else messages.c.id.desc())
         .limit(limit)
     )
-    return [msgspec.convert(row, StoredMessage) for row in (await connection.execute(query)).mappings()]
+    return [msgspec.convert(row, StoredMessage) for row in connection.execute(query).mappings()]
 
 
-async def read_context(
-    connection: AsyncConnection, conversation_id: int, before_message_id: int, limit: int
+def read_context(
+    connection: Connection, conversation_id: int, before_message_id: int, limit: int
 ) -> list[tuple[Role, str]]:
     """The last `limit` messages with something to say, newest first."""
     query = (
@@ -72,27 +71,27 @@ async def read_context(
         .order_by(messages.c.id.desc())
         .limit(limit)
     )
-    return [(Role(role), content) for role, content in await connection.execute(query)]
+    return [(Role(role), content) for role, content in connection.execute(query)]
 
 
-async def read_history(
-    connection: AsyncConnection, owner: str, conversation_id: int | None, limit: int, before: int | None
+def read_history(
+    connection: Connection, owner: str, conversation_id: int | None, limit: int, before: int | None
 ) -> HistoryPage:
     """See `Store.history`."""
-    conversation_id = await _conversation_to_read(connection, owner, conversation_id)
+    conversation_id = _conversation_to_read(connection, owner, conversation_id)
     if conversation_id is None:
         return HistoryPage(None, [], has_more=False, answering=None)
     # Read before the page: an answer that ends in between then shows up twice, not never.
-    answering = await read_messages(
+    answering = read_messages(
         connection,
         messages.c.conversation_id == conversation_id,
         messages.c.status.in_(UNFINISHED),
         limit=1,
         oldest_first=True,
     )
-    sizes = [(row.id, row.size) for row in await connection.execute(page_query(conversation_id, limit + 1, before))]
+    sizes = [(row.id, row.size) for row in connection.execute(page_query(conversation_id, limit + 1, before))]
     ids = _fitting(sizes[:limit])
-    page = await read_messages(connection, messages.c.id.in_(ids), limit=limit)
+    page = read_messages(connection, messages.c.id.in_(ids), limit=limit)
     return HistoryPage(
         conversation_id,
         page[::-1],
@@ -129,13 +128,13 @@ def _fitting(sizes: list[tuple[int, int]]) -> list[int]:
     return ids
 
 
-async def _conversation_to_read(connection: AsyncConnection, owner: str, conversation_id: int | None) -> int | None:
+def _conversation_to_read(connection: Connection, owner: str, conversation_id: int | None) -> int | None:
     query = select(conversations.c.id).where(conversations.c.owner == owner)
     if conversation_id is None:
         query = query.order_by(conversations.c.updated_at.desc(), conversations.c.id.desc())
     else:
         query = query.where(conversations.c.id == conversation_id)
-    found = (await connection.scalars(query.limit(1))).first()
+    found = connection.scalars(query.limit(1)).first()
     if found is None and conversation_id is not None:
         raise no_such_conversation(conversation_id)
     return found

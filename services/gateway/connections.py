@@ -26,6 +26,7 @@ from services.gateway.places import Place, place_of, request_id_of
 from services.gateway.repairs import Repairs
 from services.gateway.requests import Caller, Order, Question, Requests, Resume, error_frame
 from services.gateway.send_queue import SendQueue
+from services.gateway.sockets import writer_of
 from services.gateway.subscriptions import Following, Subscriptions
 from services.gateway.topics import Topics
 
@@ -120,7 +121,7 @@ class Connection:
 
     def __init__(self, websocket: WebSocket, connections: Connections) -> None:
         self.id = new_id()
-        self.queue = SendQueue(connections.send_queue_bytes)
+        self.queue = SendQueue(connections.send_queue_bytes, write=writer_of(websocket))
         self.questions = Pending(MAX_QUESTIONS)
         self.wishes = Pending(MAX_WISHES)
         self.ended = asyncio.Event()
@@ -172,7 +173,7 @@ class Connection:
 
     def put(self, frame: bytes, *, newest_of: str | None = None, place: Place | None = None) -> None:
         """Queues a finished frame; a client that leaves too much unread is sent away."""
-        metrics.FRAMES_OUT.labels(frames.frame_type(frame)).inc()
+        metrics.FRAMES_OUT[frames.frame_type(frame)] += 1
         self.queue.put(frame, newest_of=newest_of, place=place)
         if self.queue.overflowed.is_set():
             self.close(CloseCode.TOO_SLOW)

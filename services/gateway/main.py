@@ -31,6 +31,7 @@ from services.gateway.rate_limits import RateLimits
 from services.gateway.repairs import Repairs
 from services.gateway.requests import Requests
 from services.gateway.settings import Settings
+from services.gateway.sockets import WebSocketProtocol
 from services.gateway.topics import Topics, opened_topics
 
 # Frames over `max_frame_bytes` get an error frame and the socket lives; a frame over this is not even read (1009).
@@ -93,6 +94,7 @@ async def gateway(settings: Settings, process: Process) -> None:
                 process,
                 host=settings.host,
                 port=settings.port,
+                websockets=WebSocketProtocol,
                 max_websocket_bytes=MAX_WEBSOCKET_BYTES,
                 drain=lambda: connections.drain(settings.drain_seconds),
             )

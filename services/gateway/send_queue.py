@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
@@ -16,10 +17,14 @@ PRESSED_FRAMES = 32
 
 
 class SendQueue:
-    """Finished frames for one connection. Past `max_bytes` it is `overflowed`, and takes nothing more."""
+    """Finished frames for one connection. Past `max_bytes` it is `overflowed`, and takes nothing more.
 
-    def __init__(self, max_bytes: int) -> None:
+    While nothing waits, a frame goes to `write`, which says whether the socket has taken it; otherwise it waits.
+    """
+
+    def __init__(self, max_bytes: int, *, write: Callable[[bytes], bool]) -> None:
         self._max_bytes = max_bytes
+        self._write = write
         self._frames: deque[_Waiting] = deque()
         self._newest: dict[str, _Waiting] = {}
         # The last waiting piece of each answer, while nothing of that answer waits behind it.
@@ -35,7 +40,7 @@ class SendQueue:
         A frame that waits under the same `newest_of` is replaced where it stands: only the newest is of use. Under
         pressure the piece of an answer at `place` joins the one before it, if that still waits: nothing is lost.
         """
-        if self.overflowed.is_set():
+        if self.overflowed.is_set() or (not self._frames and self._write(frame)):
             return
         if newest_of is not None and (older := self._newest.get(newest_of)) is not None:
             self.waiting_bytes += len(frame) - older.bytes

@@ -16,8 +16,10 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from libs.contract.tasks import MissedChanges, TaskChanges, TaskCreate, TaskList, Tasks, TaskState, TaskUpdate
 from libs.database.transactions import Work, in_transaction
@@ -75,9 +77,9 @@ class Store:
     async def missed(self, owner: str, asked: TaskChanges) -> MissedChanges:
         """The frames of the changes that follow a revision."""
 
-        async def work(db: AsyncConnection) -> MissedChanges:
-            newest = await store_reading.revision(db, owner, asked.task_id)
-            return await store_frames.missed(db, asked.task_id, newest, asked.after_revision)
+        def work(db: Connection) -> MissedChanges:
+            newest = store_reading.revision(db, owner, asked.task_id)
+            return store_frames.missed(db, asked.task_id, newest, asked.after_revision)
 
         return await in_transaction(self._engine, work, read_only=True)
 
@@ -96,11 +98,11 @@ class Store:
         `send` may be given the same frames again: after a crash, or when it or the database fails.
         """
 
-        async def work(db: AsyncConnection) -> int:
-            rows = await store_frames.oldest_waiting(db, age_ms, limit)
+        def work(db: Connection) -> int:
+            rows = store_frames.oldest_waiting(db, age_ms, limit)
             if rows:
-                await send(rows)
-                await store_frames.mark_published(db, rows)
+                await_only(send(rows))
+                store_frames.mark_published(db, rows)
             return len(rows)
 
         return await self._write(work)

@@ -4,9 +4,8 @@ from datetime import datetime
 
 import msgspec
 from msgspec.structs import asdict, replace
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy import update as sql_update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.contract import frames
 from libs.contract.errors import ErrorCode, RequestError
@@ -30,39 +29,39 @@ _UPDATE_TASK = sql_update(tasks).where(tasks.c.id == bindparam("this"), tasks.c.
 _UPDATE_SUBTASK = sql_update(subtasks).where(subtasks.c.id == bindparam("this"))
 
 
-async def create(db: AsyncConnection, owner: str, asked: TaskCreate, now: datetime) -> TaskState:
+def create(db: Connection, owner: str, asked: TaskCreate, now: datetime) -> TaskState:
     """See `Store.create`. `IntegrityError` if the same request is carried out at this moment."""
-    done = await _task_of_request(db, owner, asked.request_id, "create")
+    done = _task_of_request(db, owner, asked.request_id, "create")
     if done is not None:
-        return await store_reading.existing_task(db, owner, done)
+        return store_reading.existing_task(db, owner, done)
     state = changes.created(asked, now)
-    result = await db.execute(_INSERT_TASK, {**_task_row(state), "owner": owner})
+    result = db.execute(_INSERT_TASK, {**_task_row(state), "owner": owner})
     state = replace(state, task=replace(state.task, id=result.lastrowid))
-    return await _recorded(db, owner, [], state, "create", asked)
+    return _recorded(db, owner, [], state, "create", asked)
 
 
-async def update(db: AsyncConnection, owner: str, asked: TaskUpdate, command: str, now: datetime) -> TaskState:
+def update(db: Connection, owner: str, asked: TaskUpdate, command: str, now: datetime) -> TaskState:
     """See `Store.update`. `IntegrityError` if the same request is carried out at this moment on another task."""
-    before = await store_reading.existing_task(db, owner, asked.task_id, for_update=True)
-    done = await _task_of_request(db, owner, asked.request_id, command)
+    before = store_reading.existing_task(db, owner, asked.task_id, for_update=True)
+    done = _task_of_request(db, owner, asked.request_id, command)
     if done is not None:
         if done != asked.task_id:
             raise conflict(f"The request {asked.request_id!r} has changed task {done} before.")
         return before
     after = changes.changed(before, asked, now)
     row = {**_task_row(after), "this": after.task.id, "expected": before.revision}
-    result = await db.execute(_UPDATE_TASK, row)
+    result = db.execute(_UPDATE_TASK, row)
     if result.rowcount != 1:
         # Cannot be while the row is locked; said rather than trusted, since the revision must have no gap.
         raise conflict(f"Task {after.task.id} was changed by somebody else at this moment. Try again.")
-    return await _recorded(db, owner, before.subtasks, after, command, asked)
+    return _recorded(db, owner, before.subtasks, after, command, asked)
 
 
-async def _task_of_request(db: AsyncConnection, owner: str, request_id: str | None, command: str) -> int | None:
+def _task_of_request(db: Connection, owner: str, request_id: str | None, command: str) -> int | None:
     """The task that this request has created or changed. Raises `RequestError(conflict)`: it was another command."""
     if request_id is None:
         return None
-    row = (await db.execute(_EVENT_OF_REQUEST, {"of": owner, "request": request_id})).first()
+    row = db.execute(_EVENT_OF_REQUEST, {"of": owner, "request": request_id}).first()
     if row is None:
         return None
     if row.command != command:
@@ -70,8 +69,8 @@ async def _task_of_request(db: AsyncConnection, owner: str, request_id: str | No
     return int(row.task_id)
 
 
-async def _recorded(
-    db: AsyncConnection,
+def _recorded(
+    db: Connection,
     owner: str,
     subtasks_before: list[Subtask],
     state: TaskState,
@@ -80,7 +79,7 @@ async def _recorded(
 ) -> TaskState:
     """The state with its subtasks stored and numbered, and the rows that tell of it."""
     before = {subtask.id: subtask for subtask in subtasks_before}
-    stored = [await _stored_subtask(db, state.task.id, before.get(one.id), one) for one in state.subtasks]
+    stored = [_stored_subtask(db, state.task.id, before.get(one.id), one) for one in state.subtasks]
     state = replace(state, subtasks=stored)
     frame = frames.encode("task:update", state)
     if len(frame) > MAX_FRAME_BYTES + (0 if _brings_text(asked) else ENDING_BYTES):
@@ -96,20 +95,20 @@ async def _recorded(
         "request": msgspec.json.encode(asked).decode(),
         "created_at": state.timestamp,
     }
-    await db.execute(_INSERT_EVENT, event)
-    await store_frames.add(db, state.task.id, state.revision, frame)
+    db.execute(_INSERT_EVENT, event)
+    store_frames.add(db, state.task.id, state.revision, frame)
     return state
 
 
-async def _stored_subtask(db: AsyncConnection, task_id: int, before: Subtask | None, subtask: Subtask) -> Subtask:
+def _stored_subtask(db: Connection, task_id: int, before: Subtask | None, subtask: Subtask) -> Subtask:
     if subtask == before:
         return subtask
     values = asdict(subtask)
     del values["id"]
     if subtask.id == changes.NEW:
-        result = await db.execute(_INSERT_SUBTASK, {**values, "task_id": task_id})
+        result = db.execute(_INSERT_SUBTASK, {**values, "task_id": task_id})
         return replace(subtask, id=result.lastrowid)
-    await db.execute(_UPDATE_SUBTASK, {**values, "this": subtask.id})
+    db.execute(_UPDATE_SUBTASK, {**values, "this": subtask.id})
     return subtask
 
 

@@ -6,9 +6,8 @@ Written with the change itself, so that none is lost (an outbox); kept a while, 
 from collections.abc import Sequence
 
 from msgspec import Raw, Struct
-from sqlalchemy import bindparam, delete, false, insert, select, true
+from sqlalchemy import Connection, bindparam, delete, false, insert, select, true
 from sqlalchemy import update as sql_update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.contract.tasks import MissedChanges
 from libs.database.clock import now_ms
@@ -59,23 +58,23 @@ _AFTER = (
 )
 
 
-async def add(db: AsyncConnection, task_id: int, revision: int, payload: bytes) -> None:
-    await db.execute(_INSERT, {"task_id": task_id, "revision": revision, "payload": payload})
+def add(db: Connection, task_id: int, revision: int, payload: bytes) -> None:
+    db.execute(_INSERT, {"task_id": task_id, "revision": revision, "payload": payload})
 
 
-async def any_waiting(db: AsyncConnection, age_ms: int) -> bool:
+def any_waiting(db: Connection, age_ms: int) -> bool:
     """Whether a frame has been unpublished for so long."""
-    return await db.scalar(_ANY_WAITING, {"age_ms": age_ms}) is not None
+    return db.scalar(_ANY_WAITING, {"age_ms": age_ms}) is not None
 
 
-async def oldest_waiting(db: AsyncConnection, age_ms: int, limit: int) -> list[Unpublished]:
+def oldest_waiting(db: Connection, age_ms: int, limit: int) -> list[Unpublished]:
     """Locked. Waits for whoever has locked them: to skip those rows would change the order."""
-    return [Unpublished(*row) for row in await db.execute(_OLDEST_WAITING.limit(limit), {"age_ms": age_ms})]
+    return [Unpublished(*row) for row in db.execute(_OLDEST_WAITING.limit(limit), {"age_ms": age_ms})]
 
 
-async def mark_published(db: AsyncConnection, published: Sequence[Revision]) -> None:
+def mark_published(db: Connection, published: Sequence[Revision]) -> None:
     """They are known to be; of their tasks, only the last `KEPT_REVISIONS` are kept."""
-    await db.execute(_MARK, [{"task": one.task_id, "this": one.revision} for one in published])
+    db.execute(_MARK, [{"task": one.task_id, "this": one.revision} for one in published])
     newest = {one.task_id: one.revision for one in sorted(published, key=lambda one: one.revision)}
     surplus = [
         {"task": task_id, "last": revision - KEPT_REVISIONS}
@@ -83,19 +82,19 @@ async def mark_published(db: AsyncConnection, published: Sequence[Revision]) -> 
         if revision > KEPT_REVISIONS
     ]
     if surplus:
-        await db.execute(_DELETE_SURPLUS, surplus)
+        db.execute(_DELETE_SURPLUS, surplus)
 
 
-async def delete_old(db: AsyncConnection) -> None:
+def delete_old(db: Connection) -> None:
     """What has been published and is older than `KEPT_MS`."""
-    await db.execute(_DELETE_OLD)
+    db.execute(_DELETE_OLD)
 
 
-async def missed(db: AsyncConnection, task_id: int, newest: int, after: int) -> MissedChanges:
+def missed(db: Connection, task_id: int, newest: int, after: int) -> MissedChanges:
     """The frames after the revision `after` of a task that is at the revision `newest`."""
     found: list[Raw] = []
     room = MAX_PAGE_BYTES
-    for revision, payload in await db.execute(_AFTER, {"task": task_id, "last": after}):
+    for revision, payload in db.execute(_AFTER, {"task": task_id, "last": after}):
         room -= len(payload)
         if revision != after + len(found) + 1 or (found and room < 0):
             break

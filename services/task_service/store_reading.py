@@ -1,8 +1,7 @@
 """Reading tasks: one as it stands, and the pages of a list."""
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select
 
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.tasks import Subtask, Task, TaskList, Tasks, TaskState
@@ -25,20 +24,20 @@ _SUBTASKS = (
 )
 
 
-async def existing_task(db: AsyncConnection, owner: str, task_id: int, *, for_update: bool = False) -> TaskState:
+def existing_task(db: Connection, owner: str, task_id: int, *, for_update: bool = False) -> TaskState:
     """The task with its subtasks; `for_update` keeps everybody else away from it until the transaction ends."""
     query = _TASK_TO_CHANGE if for_update else _TASK_TO_READ
-    row = (await db.execute(query, {"task": task_id, "of": owner})).mappings().first()
+    row = db.execute(query, {"task": task_id, "of": owner}).mappings().first()
     if row is None:
         raise _not_found(task_id)
-    found = (await db.execute(_SUBTASKS, {"task": task_id})).mappings()
+    found = db.execute(_SUBTASKS, {"task": task_id}).mappings()
     task = msgspec.convert(row, Task)
     return TaskState(task, [msgspec.convert(one, Subtask) for one in found], task.updated_at, row["revision"])
 
 
-async def revision(db: AsyncConnection, owner: str, task_id: int) -> int:
+def revision(db: Connection, owner: str, task_id: int) -> int:
     """At which the task is."""
-    found: int | None = await db.scalar(_REVISION, {"task": task_id, "of": owner})
+    found: int | None = db.scalar(_REVISION, {"task": task_id, "of": owner})
     if found is None:
         raise _not_found(task_id)
     return found
@@ -48,7 +47,7 @@ def _not_found(task_id: int) -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, f"There is no task {task_id}.")
 
 
-async def list_tasks(db: AsyncConnection, owner: str, asked: TaskList) -> Tasks:
+def list_tasks(db: Connection, owner: str, asked: TaskList) -> Tasks:
     """See `Store.list_tasks`. With `text`, every task of the owner is looked at."""
     query = (
         select(*_TASK_COLUMNS)
@@ -56,7 +55,7 @@ async def list_tasks(db: AsyncConnection, owner: str, asked: TaskList) -> Tasks:
         .order_by(tasks.c.id.desc())
         .limit(asked.limit + 1)
     )
-    found = [msgspec.convert(row, Task) for row in (await db.execute(query)).mappings()]
+    found = [msgspec.convert(row, Task) for row in db.execute(query).mappings()]
     page = _fitting(found[: asked.limit])
     return Tasks(page, str(page[-1].id) if len(page) < len(found) else None)
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, insert, make_url, select, text, update
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, make_url, select, text, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from libs.contract.errors import ErrorCode
 from libs.database.engine import opened_engine
@@ -27,25 +28,25 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
         yield engine
 
 
-async def create_counters(connection: AsyncConnection) -> None:
-    await connection.run_sync(metadata.create_all)
-    await connection.execute(insert(counters), [{"id": 1, "value": 0}, {"id": 2, "value": 0}])
+def create_counters(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(insert(counters), [{"id": 1, "value": 0}, {"id": 2, "value": 0}])
 
 
-async def values(connection: AsyncConnection) -> list[int]:
-    return list(await connection.scalars(select(counters.c.value).order_by(counters.c.id)))
+def values(connection: Connection) -> list[int]:
+    return list(connection.scalars(select(counters.c.value).order_by(counters.c.id)))
 
 
-async def increment(connection: AsyncConnection, counter: int) -> None:
-    await connection.execute(update(counters).where(counters.c.id == counter).values(value=counters.c.value + 1))
+def increment(connection: Connection, counter: int) -> None:
+    connection.execute(update(counters).where(counters.c.id == counter).values(value=counters.c.value + 1))
 
 
 async def test_work_that_raises_leaves_no_trace(engine: AsyncEngine) -> None:
     """All or nothing; the exception itself comes through unchanged."""
 
-    async def work(connection: AsyncConnection) -> None:
-        await increment(connection, 1)
-        await connection.execute(insert(counters).values(id=1, value=0))
+    def work(connection: Connection) -> None:
+        increment(connection, 1)
+        connection.execute(insert(counters).values(id=1, value=0))
 
     with pytest.raises(IntegrityError):
         await in_transaction(engine, work)
@@ -56,10 +57,10 @@ async def test_work_that_is_cancelled_leaves_no_trace_and_no_lock(engine: AsyncE
     """A worker that stops in the middle of it."""
     inside = asyncio.Event()
 
-    async def work(connection: AsyncConnection) -> None:
-        await increment(connection, 1)
+    def work(connection: Connection) -> None:
+        increment(connection, 1)
         inside.set()
-        await asyncio.Event().wait()
+        await_only(asyncio.Event().wait())
 
     task = asyncio.create_task(in_transaction(engine, work))
     await inside.wait()
@@ -75,13 +76,13 @@ async def test_a_deadlock_is_resolved_by_repeating_the_loser(engine: AsyncEngine
     both_inside = asyncio.Barrier(2)
     runs = 0
 
-    async def work(connection: AsyncConnection, first: int, second: int) -> None:
+    def work(connection: Connection, first: int, second: int) -> None:
         nonlocal runs
         runs += 1
-        await increment(connection, first)
+        increment(connection, first)
         if runs <= 2 and engine.dialect.name == "mysql":  # on SQLite writers take turns from their first statement
-            await both_inside.wait()
-        await increment(connection, second)
+            await_only(both_inside.wait())
+        increment(connection, second)
 
     await asyncio.gather(
         in_transaction(engine, lambda connection: work(connection, 1, 2)),
@@ -94,9 +95,9 @@ async def test_a_deadlock_is_resolved_by_repeating_the_loser(engine: AsyncEngine
 async def test_a_deadline_ends_the_waiting(engine: AsyncEngine) -> None:
     """The sentence says how long was waited, and the engine is of use afterwards."""
 
-    async def work(connection: AsyncConnection) -> None:
-        await connection.execute(text("SELECT 1"))
-        await asyncio.Event().wait()
+    def work(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+        await_only(asyncio.Event().wait())
 
     with pytest.raises(DatabaseUnavailable, match=r"no answer within 0\.1 s"):
         await in_transaction(engine, work, deadline_seconds=0.1)
@@ -106,8 +107,8 @@ async def test_a_deadline_ends_the_waiting(engine: AsyncEngine) -> None:
 async def test_a_statement_that_is_wrong_is_not_called_an_outage(engine: AsyncEngine) -> None:
     """A missing table is a defect: repeating the request would not help."""
 
-    async def work(connection: AsyncConnection) -> None:
-        await connection.execute(text("SELECT * FROM no_such_table"))
+    def work(connection: Connection) -> None:
+        connection.execute(text("SELECT * FROM no_such_table"))
 
     with pytest.raises(Exception, match="no_such_table") as caught:
         await in_transaction(engine, work)
@@ -164,9 +165,9 @@ async def test_a_cut_connection_is_unavailable_once_and_then_replaced(mariadb_ur
             between.cut()
             await ping(engine)
 
-            async def work(connection: AsyncConnection) -> None:
+            def work(connection: Connection) -> None:
                 between.cut()
-                await connection.execute(text("SELECT 1"))
+                connection.execute(text("SELECT 1"))
 
             with pytest.raises(DatabaseUnavailable):
                 await in_transaction(engine, work)
@@ -196,7 +197,7 @@ async def test_a_read_only_unit_does_not_wait_for_the_sqlite_writer(tmp_path: Pa
     async with opened_engine(url) as engine, opened_engine(url) as other:
         await in_transaction(engine, create_counters)
         async with other.begin() as writing:
-            await increment(writing, 1)
+            await writing.run_sync(increment, 1)
             assert await in_transaction(engine, values, read_only=True, deadline_seconds=1) == [0, 0]
         assert await in_transaction(engine, values, read_only=True) == [1, 0]
 

@@ -21,9 +21,14 @@ def put(queue: SendQueue, told: ChatStreaming, frame_id: str | None = None) -> N
     queue.put(frame, place=place_of(frame))
 
 
+def never(_frame: bytes) -> bool:
+    """A socket whose client reads nothing at the moment."""
+    return False
+
+
 def pressed() -> SendQueue:
     """A queue in which enough waits already."""
-    queue = SendQueue(MIB)
+    queue = SendQueue(MIB, write=never)
     for _ in range(PRESSED_FRAMES + 1):
         queue.put(OTHER)
     return queue
@@ -58,7 +63,7 @@ async def test_pieces_that_wait_behind_each_other_become_one() -> None:
 
 async def test_a_client_that_reads_gets_every_piece_as_it_came() -> None:
     """Without pressure nothing is joined."""
-    queue = SendQueue(MIB)
+    queue = SendQueue(MIB, write=never)
     for seq in range(1, 20):
         put(queue, piece(seq))
     assert ranges(await taken(queue)) == [(seq, seq) for seq in range(1, 20)]
@@ -145,3 +150,51 @@ async def test_a_text_that_is_too_long_overflows_all_the_same() -> None:
         put(queue, piece(seq, "x" * 20_000))
     assert queue.overflowed.is_set()
     assert MIB - 25_000 < queue.waiting_bytes <= MIB
+
+
+async def test_a_frame_goes_to_the_socket_at_once_while_nothing_waits() -> None:
+    """What the socket does not take waits, and what comes after it does not overtake it."""
+    written: list[bytes] = []
+    takes = True
+
+    def write(frame: bytes) -> bool:
+        if takes:
+            written.append(frame)
+        return takes
+
+    queue = SendQueue(MIB, write=write)
+    queue.put(b"1")
+    takes = False
+    queue.put(b"2")
+    takes = True
+    queue.put(b"3")
+    assert (written, queue.waiting_bytes) == ([b"1"], 2)
+    assert [await taken_one(queue), await taken_one(queue)] == [b"2", b"3"]
+    queue.put(b"4")
+    assert written == [b"1", b"4"]
+
+
+async def test_nothing_is_written_after_what_did_not_fit() -> None:
+    """Otherwise a client that is being sent away would see a gap."""
+    written: list[bytes] = []
+    takes = False
+
+    def write(frame: bytes) -> bool:
+        if takes:
+            written.append(frame)
+        return takes
+
+    queue = SendQueue(2, write=write)
+    for frame in (b"12", b"3"):
+        queue.put(frame)
+    assert queue.overflowed.is_set()
+    assert await taken_one(queue) == b"12"
+    takes = True
+    queue.put(b"4")
+    assert (written, queue.waiting_bytes) == ([], 0)
+
+
+async def taken_one(queue: SendQueue) -> bytes:
+    frame = await queue.get()
+    queue.sent()
+    return frame
