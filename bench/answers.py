@@ -27,8 +27,8 @@ class Answer(Protocol):
     """The first token."""
     stored_ns: int | None
     """The question is stored, where that is told."""
-    restarts: int
-    """How often the client was told to forget what it had, because another attempt begins."""
+    resets: int
+    """How often the client was told to forget what it had, because all of it comes again."""
     failed: str | None
     over: asyncio.Event
 
@@ -51,7 +51,7 @@ class WebSocketAnswer:
         self.asked_ns = 0
         self.first_ns: int | None = None
         self.stored_ns: int | None = None
-        self.restarts = 0
+        self.resets = 0
         self.failed: str | None = None
         self.over = asyncio.Event()
         self._port = port
@@ -81,8 +81,8 @@ class WebSocketAnswer:
     def _hear(self, text: bytes, now: int) -> None:
         if text.startswith(_STREAMING):
             if b'"reset":true' in text:
-                self.marks = Marks()
-                self.restarts += 1
+                self.marks.forget()
+                self.resets += 1
             if self.marks.read(text, now) and self.first_ns is None:
                 self.first_ns = now
             if not self._told_when_stored and b'"done":true' in text:
@@ -106,7 +106,7 @@ class SseAnswer(asyncio.Protocol):
         self.asked_ns = 0
         self.first_ns: int | None = None
         self.stored_ns: int | None = None
-        self.restarts = 0
+        self.resets = 0
         self.failed: str | None = None
         self.over = asyncio.Event()
         self._port = port

@@ -41,6 +41,7 @@ class Marks:
         self.indices = array("q")
         self.sent_ns = array("q")
         self.arrived_ns = array("q")
+        self._before: dict[tuple[int, int], int] = {}
 
     def read(self, data: bytes, now_ns: int) -> int:
         """Keeps the marks in `data` → where the last one ends; 0: there is none."""
@@ -53,12 +54,18 @@ class Marks:
             end = found.end()
         return end
 
+    def forget(self) -> None:
+        """The client was told that the answer comes again from its beginning. What it had seen, it had seen in time."""
+        self._before |= {(i, sent): at for i, sent, at in zip(self.indices, self.sent_ns, self.arrived_ns, strict=True)}
+        del self.indices[:], self.sent_ns[:], self.arrived_ns[:]
+
     def __len__(self) -> int:
         return len(self.indices)
 
     def added_ms(self) -> list[float]:
-        """How long each token was on its way."""
-        return [(arrived - sent) / 1e6 for sent, arrived in zip(self.sent_ns, self.arrived_ns, strict=True)]
+        """How long each token was on its way to where it was seen first."""
+        came = zip(self.indices, self.sent_ns, self.arrived_ns, strict=True)
+        return [(self._before.get((index, sent), arrived) - sent) / 1e6 for index, sent, arrived in came]
 
     def order(self, expected: int) -> Order:
         """Compared with the tokens 0 to `expected` - 1, each once and in this order."""

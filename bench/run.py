@@ -109,6 +109,8 @@ class Bench:
 
     async def _sustained(self, port: int) -> None:
         load = chat.W4_QUICK if self._wanted.quick else chat.W4
+        if "direct" in self._wanted.peers:
+            await self._chat(load, Direct(port))
         for name, many in (("ours", 1), ("ours 2+2", 2)):
             async with self._opened(system := self._system(name, port, many)):
                 await self._chat(load, system)

@@ -60,6 +60,7 @@ async def _measured(load: ChatLoad, peer: Peer, answers: Sequence[Answer]) -> Re
     gc.collect()
     gc.disable()  # A pause of the client would count as the peer's.
     psutil.cpu_percent()
+    client, began = time.process_time(), time.monotonic()
     before = {kind: total_cpu_ns(pids) for kind, pids in parts.pids(peer.parts).items()}
     try:
         await _ask_all(load, answers)
@@ -69,10 +70,14 @@ async def _measured(load: ChatLoad, peer: Peer, answers: Sequence[Answer]) -> Re
     finally:
         gc.enable()
     cpu = {kind: (total_cpu_ns(pids) - before.get(kind, 0)) / 1000 for kind, pids in parts.pids(peer.parts).items()}
-    busy = psutil.cpu_percent()
+    busy, own = psutil.cpu_percent(), (time.process_time() - client) / (time.monotonic() - began) * 100
     faults += [f"{peer.name}, {load.name}: {fault}" for fault in [*_faults(load, answers), *parts.ended(peer.parts)]]
     readings = [Reading(load.name, metric, peer.name, value) for metric, value in _values(load, answers, cpu).items()]
-    return Result([*readings, Reading(load.name, "machine busy %", peer.name, busy)], faults)
+    readings += [
+        Reading(load.name, "machine busy %", peer.name, busy),
+        Reading(load.name, "client busy %", peer.name, own),
+    ]
+    return Result(readings, faults)
 
 
 async def _ask_all(load: ChatLoad, answers: Sequence[Answer]) -> None:
@@ -119,9 +124,9 @@ def _values(load: ChatLoad, answers: Sequence[Answer], cpu_us: dict[str, float])
         began = min(answer.asked_ns for answer in answers)
         ended = max((answer.marks.arrived_ns[-1] for answer in answers if answer.marks), default=time.monotonic_ns())
         values["tokens/s"] = tokens / (ended - began) * 1e9
-    restarts = sum(answer.restarts for answer in answers)
-    if restarts:
-        values["answers begun again"] = restarts
+    resets = sum(answer.resets for answer in answers)
+    if resets:
+        values["answers sent again"] = resets
     values["lost or repeated"] = sum(order.lost + order.repeated for order in orders)
     return values
 

@@ -10,8 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def modules(*folders: str) -> list[Path]:
-    """Every module in these folders, as paths from the repository's root."""
-    return sorted(path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    """Every module in these folders, as paths from the repository's root; nothing in hidden folders is ours."""
+    found = (path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 def services() -> list[str]:

@@ -42,6 +42,16 @@ def test_the_time_on_the_way_is_in_milliseconds() -> None:
     assert read(0).added_ms() == [2.0]
 
 
+def test_what_comes_again_was_seen_the_first_time() -> None:
+    """But a token that another attempt of the model made is a new one."""
+    marks = Marks()
+    marks.read(mark(0, 1_000_000) + mark(1, 1_000_000), 2_000_000)
+    marks.forget()
+    marks.read(mark(0, 1_000_000) + mark(1, 5_000_000), 8_000_000)
+    assert marks.order(2).perfect
+    assert marks.added_ms() == [1.0, 3.0]
+
+
 def test_a_mark_that_is_cut_in_two_is_not_read_yet() -> None:
     """The rest comes with the next read."""
     marks = Marks()
