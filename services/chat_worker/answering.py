@@ -1,9 +1,9 @@
 """What a worker does with one chat request, from the queue to the acknowledgement.
 
-    WorkItem ─▶ record (user message + placeholder) ─▶ chat:message ─▶ claim ─┬─▶ ours: generate, save, tell, done
-                                                                              ├─▶ not its turn: later
-                                                                              ├─▶ runs elsewhere: follow it there
-                                                                              └─▶ ended: tell the end, done
+    WorkItem ─▶ record (user message + placeholder), claim ─▶ chat:message ─┬─▶ ours: generate, save, tell, done
+                                                                            ├─▶ not its turn: later
+                                                                            ├─▶ runs elsewhere: follow it there
+                                                                            └─▶ ended: tell the end, done
 
 A request may come any number of times, to any worker; the database decides who does what. An item is acknowledged
 only when its answer has ended and its asker was told: until then, whatever dies, the item comes back.
@@ -25,11 +25,11 @@ from libs.contract.generations import Asker, DeadLetter, GenerationCommand, Gene
 from services.chat_worker import chat_frames
 from services.chat_worker.generations import Generations, is_last_attempt
 from services.chat_worker.records import (
+    Begun,
     Claimed,
     Ended,
     NewRequest,
     NotYourTurn,
-    Recorded,
     RunningElsewhere,
     StoredMessage,
 )
@@ -86,23 +86,24 @@ class Answering:
                     await item.done()
 
     async def _answer(self, item: WorkItem, request: ClientRequest, send: ChatSend, asker: Asker) -> None:
-        recorded = await self._recorded(item, request, send)
+        begun = await self._begun(item, request, send)
+        recorded = begun.recorded
         if recorded.new or item.deliveries == 1:
             # Also to somebody who repeats a request; not again while the request waits for its turn.
             await self._tell(asker, chat_frames.message_frame(recorded.user, asker))
         if not is_last_attempt(recorded.answer):
-            await self._proceed(item, recorded, send, asker)
+            await self._proceed(item, begun, send, asker)
         elif self._last_attempt.locked():
             await item.later(LONGEST_TURN_SECONDS)
         else:
             # One at a time: of those that died together one may be the cause, and would take the others with it.
             async with self._last_attempt:
-                await self._proceed(item, recorded, send, asker)
+                await self._proceed(item, begun, send, asker)
 
-    async def _proceed(self, item: WorkItem, recorded: Recorded, send: ChatSend, asker: Asker) -> None:
-        match await self._generations.claim(recorded.answer.id):
+    async def _proceed(self, item: WorkItem, begun: Begun, send: ChatSend, asker: Asker) -> None:
+        match begun.claim or await self._generations.claim(begun.recorded.answer.id):
             case Claimed(answer):
-                finished = await self._generations.run(answer, recorded.user, send, asker)
+                finished = await self._generations.run(answer, begun.recorded.user, send, asker, begun.history)
                 await (item.done() if finished else item.later(TURN_SECONDS))
             case Ended(answer):
                 if answer.given_up:
@@ -119,13 +120,13 @@ class Answering:
                 else:
                     await item.later(min(lease_left_ms / 1000, RETRY_SECONDS))
 
-    async def _recorded(self, item: WorkItem, request: ClientRequest, send: ChatSend) -> Recorded:
+    async def _begun(self, item: WorkItem, request: ClientRequest, send: ChatSend) -> Begun:
         new = _new_request(request, send)
         if item.deliveries > 1 and (known := await self._store.find(new)) is not None:
-            return known
+            return Begun(known)
         if send.conversation_id is not None:
             await self._record_earlier(item)
-        return await self._store.record(new)
+        return await self._generations.begin(new)
 
     async def _record_earlier(self, item: WorkItem) -> None:
         """Gives the requests of one conversation their rows in the order in which they were accepted.

@@ -39,11 +39,19 @@ class Attempt:
         self._failure: RequestError | None = None
         self._full = False
 
-    async def produce(self, question: StoredMessage, send: ChatSend, asker: Asker, system_prompt: str) -> None:
+    async def produce(
+        self,
+        question: StoredMessage,
+        send: ChatSend,
+        asker: Asker,
+        system_prompt: str,
+        history: list[tuple[Role, str]] | None,
+    ) -> None:
         """Streams the answer into the generation. Model errors are kept for `outcome`; a database error is raised."""
-        history = await self._store.context(
-            question.conversation_id, before_message_id=question.id, limit=MOST_MESSAGES
-        )
+        if history is None:
+            history = await self._store.context(
+                question.conversation_id, before_message_id=question.id, limit=MOST_MESSAGES
+            )
         try:
             choice = await self._sources.choose(send.model)
             prompt = await self._prompt(choice.model, history, question, send, asker, system_prompt)

@@ -13,16 +13,17 @@ from msgspec import structs
 
 from libs.bus.connection import Bus
 from libs.contract import subjects
-from libs.contract.chat import ChatSend, MessageStatus
+from libs.contract.chat import ChatSend, MessageStatus, Role
 from libs.contract.errors import RequestError
 from libs.contract.generations import Asker
 from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import metrics
 from services.chat_worker.attempt import Attempt
+from services.chat_worker.context import MOST_MESSAGES
 from services.chat_worker.generation import Generation, StopReason
 from services.chat_worker.lease import Lease
 from services.chat_worker.lm_studio.sources import Sources
-from services.chat_worker.records import Claim, Outcome, StoredMessage
+from services.chat_worker.records import Begun, Claim, NewRequest, Outcome, StoredMessage
 from services.chat_worker.store import Store
 
 log = structlog.get_logger(__name__)
@@ -70,8 +71,20 @@ class Generations:
     async def claim(self, message_id: int) -> Claim:
         return await self._store.claim(message_id, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS)
 
-    async def run(self, answer: StoredMessage, question: StoredMessage, send: ChatSend, asker: Asker) -> bool:
-        """Generates a claimed answer, saves it, and tells all who watch.
+    async def begin(self, request: NewRequest) -> Begun:
+        return await self._store.begin(
+            request, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS, limit=MOST_MESSAGES
+        )
+
+    async def run(
+        self,
+        answer: StoredMessage,
+        question: StoredMessage,
+        send: ChatSend,
+        asker: Asker,
+        history: list[tuple[Role, str]] | None,
+    ) -> bool:
+        """Generates a claimed answer, saves it, and tells all who watch. `history`: if it was read already.
 
         False: it is not finished, and no longer ours; whoever still waits for it has to ask again.
         """
@@ -84,7 +97,7 @@ class Generations:
             await generation.attach(asker)
             await generation.begin()
             attempt = Attempt(self._store, self._sources, generation)
-            await generation.produce(attempt.produce(question, send, asker, self._system_prompt))
+            await generation.produce(attempt.produce(question, send, asker, self._system_prompt, history))
             return await self._end(generation, attempt)
         finally:
             generation.abandon()

@@ -121,3 +121,11 @@ class Ended(Struct, frozen=True):
 
 
 Claim = Claimed | NotYourTurn | RunningElsewhere | Ended
+
+
+class Begun(Struct, frozen=True):
+    """A request that was just recorded. `claim` and `history` (newest first) are None for a repeat: ask for them."""
+
+    recorded: Recorded
+    claim: Claim | None = None
+    history: list[tuple[Role, str]] | None = None

@@ -11,13 +11,24 @@ not exist or is somebody else's.
 """
 
 import msgspec
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.contract.chat import Conversation, Conversations, Role
 from libs.database.transactions import in_transaction
 from services.chat_worker import store_answers, store_conversations, store_forgotten, store_reading
-from services.chat_worker.records import Checkpoint, Claim, HistoryPage, NewRequest, Outcome, Recorded, StoredMessage
+from services.chat_worker.records import (
+    Begun,
+    Checkpoint,
+    Claim,
+    Claimed,
+    HistoryPage,
+    NewRequest,
+    Outcome,
+    Recorded,
+    StoredMessage,
+)
 
 
 class Store:
@@ -35,6 +46,22 @@ class Store:
         except IntegrityError:
             # Recorded before, or by another worker at this very moment.
             return await self._recorded_before(request)
+
+    async def begin(self, request: NewRequest, *, worker: str, lease_ms: int, max_attempts: int, limit: int) -> Begun:
+        """`record`, and of a new request `claim` and `context` as well, in one transaction: a third of the cost."""
+
+        def work(db: Connection) -> Begun:
+            recorded = store_answers.insert_request(db, request)
+            claim = store_answers.claim(db, recorded.answer.id, worker, lease_ms, max_attempts)
+            asked, history = recorded.user, None
+            if isinstance(claim, Claimed):
+                history = store_reading.read_context(db, asked.conversation_id, asked.id, limit)
+            return Begun(recorded, claim, history)
+
+        try:
+            return await in_transaction(self._engine, work)
+        except IntegrityError:
+            return Begun(await self._recorded_before(request))
 
     async def find(self, request: NewRequest) -> Recorded | None:
         """The rows of a request that was recorded before."""

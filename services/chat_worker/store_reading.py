@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, LargeBinary, cast, func, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, bindparam, cast, func, select
 
 from libs.contract.chat import MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
@@ -29,6 +29,17 @@ ANSWERS_BEFORE = (
         _earlier.c.id < messages.c.id,
     )
     .scalar_subquery()
+)
+_CONTEXT = (
+    select(messages.c.role, messages.c.content)
+    .where(
+        messages.c.conversation_id == bindparam("of_conversation"),
+        messages.c.id < bindparam("before"),
+        messages.c.status.in_(USABLE),
+        messages.c.content != "",
+    )
+    .order_by(messages.c.id.desc())
+    .limit(bindparam("most"))
 )
 
 
@@ -60,18 +71,8 @@ def read_context(
     connection: Connection, conversation_id: int, before_message_id: int, limit: int
 ) -> list[tuple[Role, str]]:
     """The last `limit` messages with something to say, newest first."""
-    query = (
-        select(messages.c.role, messages.c.content)
-        .where(
-            messages.c.conversation_id == conversation_id,
-            messages.c.id < before_message_id,
-            messages.c.status.in_(USABLE),
-            messages.c.content != "",
-        )
-        .order_by(messages.c.id.desc())
-        .limit(limit)
-    )
-    return [(Role(role), content) for role, content in connection.execute(query)]
+    asked = {"of_conversation": conversation_id, "before": before_message_id, "most": limit}
+    return [(Role(role), content) for role, content in connection.execute(_CONTEXT, asked)]
 
 
 def read_history(
