@@ -94,7 +94,11 @@ class Poison:
                 del link.traps[word]
 
     async def _back(self, worker: Part, fault: Fault) -> None:
-        await worker.until_ready(BACK_SECONDS)
+        try:
+            await worker.until_ready(BACK_SECONDS)
+        except TimeoutError:
+            # Other faults keep it down. Whether everything comes back is judged when there are no more of them.
+            self._journal.count("killed by a poison request, and long in coming back")
         self._journal.over(fault)
 
     def _check_others(self, asked: Asked, ended_before: int) -> None:
