@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import uvloop
@@ -55,7 +56,11 @@ async def _run(bench: Bench) -> None:
     assert this is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, this.cancel)
-    await bench.run()
+    try:
+        await bench.run()
+    except Exception:  # noqa: BLE001 (the edge: what was measured until then is shown all the same)
+        bench.faults.append("the run ended early")
+        report.say(f"the run ended early:\n{traceback.format_exc()}")
 
 
 def _title(described: dict[str, object]) -> str:

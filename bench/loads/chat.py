@@ -5,12 +5,14 @@ import gc
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
 
 from bench import parts
 from bench.answers import Answer
+from bench.marks import Order
 from bench.peers.peer import Peer
 from bench.readings import Reading, Result, percentile
 from bench.report import PART_OF
@@ -64,14 +66,11 @@ async def _measured(load: ChatLoad, peer: Peer, answers: Sequence[Answer]) -> Re
     before = {kind: total_cpu_ns(pids) for kind, pids in parts.pids(peer.parts).items()}
     try:
         await _ask_all(load, answers)
-        faults = []
-    except TimeoutError:
-        faults = [f"{peer.name}, {load.name}: not over after {load.limit_seconds:g} s"]
     finally:
         gc.enable()
     cpu = {kind: (total_cpu_ns(pids) - before.get(kind, 0)) / 1000 for kind, pids in parts.pids(peer.parts).items()}
     busy, own = psutil.cpu_percent(), (time.process_time() - client) / (time.monotonic() - began) * 100
-    faults += [f"{peer.name}, {load.name}: {fault}" for fault in [*_faults(load, answers), *parts.ended(peer.parts)]]
+    faults = [f"{peer.name}, {load.name}: {fault}" for fault in [*_faults(load, answers), *parts.ended(peer.parts)]]
     readings = [Reading(load.name, metric, peer.name, value) for metric, value in _values(load, answers, cpu).items()]
     readings += [
         Reading(load.name, "machine busy %", peer.name, busy),
@@ -87,19 +86,25 @@ async def _ask_all(load: ChatLoad, answers: Sequence[Answer]) -> None:
     started = loop.time()
     for offset, answer in zip(offsets, answers, strict=True):
         loop.call_at(started + offset, answer.ask, load.model)
-    async with asyncio.timeout(load.limit_seconds):
-        for answer in answers:
-            await answer.over.wait()
+    with suppress(TimeoutError):  # That is slow, and said by a number; it is no fault.
+        async with asyncio.timeout(load.limit_seconds):
+            for answer in answers:
+                await answer.over.wait()
+
+
+def _order(load: ChatLoad, answer: Answer) -> Order:
+    """Of an answer that is not over, what has not come yet is not lost."""
+    return answer.marks.order(load.tokens if answer.over.is_set() else max(answer.marks.indices, default=-1) + 1)
 
 
 def _faults(load: ChatLoad, answers: Sequence[Answer]) -> list[str]:
-    orders = [answer.marks.order(load.tokens) for answer in answers]
+    orders = [_order(load, answer) for answer in answers]
     counts = {
         "tokens lost": sum(order.lost for order in orders),
         "tokens repeated": sum(order.repeated for order in orders),
         "tokens out of order": sum(order.out_of_order for order in orders),
         "stored answers that are not whole": sum(
-            stored is not None and stored != load.tokens for stored in (answer.stored_tokens() for answer in answers)
+            answer.over.is_set() and answer.stored_tokens() not in (None, load.tokens) for answer in answers
         ),
     }
     failures = {answer.failed for answer in answers if answer.failed is not None}
@@ -108,7 +113,7 @@ def _faults(load: ChatLoad, answers: Sequence[Answer]) -> list[str]:
 
 def _values(load: ChatLoad, answers: Sequence[Answer], cpu_us: dict[str, float]) -> dict[str, float]:
     tokens = sum(len(answer.marks) for answer in answers)
-    orders = [answer.marks.order(load.tokens) for answer in answers]
+    orders = [_order(load, answer) for answer in answers]
     values: dict[str, float] = {}
     if tokens and cpu_us:
         values["CPU µs/token"] = sum(cpu_us.values()) / tokens
@@ -124,6 +129,9 @@ def _values(load: ChatLoad, answers: Sequence[Answer], cpu_us: dict[str, float])
         began = min(answer.asked_ns for answer in answers)
         ended = max((answer.marks.arrived_ns[-1] for answer in answers if answer.marks), default=time.monotonic_ns())
         values["tokens/s"] = tokens / (ended - began) * 1e9
+    unfinished = sum(not answer.over.is_set() for answer in answers)
+    if unfinished:
+        values[f"not over after {load.limit_seconds:g} s"] = unfinished
     resets = sum(answer.resets for answer in answers)
     if resets:
         values["answers sent again"] = resets
