@@ -46,6 +46,9 @@ _UPDATE_RUNNING = _UPDATE_ANSWER.where(
 _lease = {"lease_until": now_ms() + bindparam("lease_ms", type_=Integer)}
 _CLAIM = _UPDATE_ANSWER.values(_lease)
 _CHECKPOINT = _UPDATE_RUNNING.values(_lease)
+_RUNNING = select(messages.c.id, messages.c.epoch).where(
+    messages.c.id.in_(bindparam("of_ids", expanding=True)), messages.c.status == MessageStatus.STREAMING
+)
 _RELEASE = _UPDATE_RUNNING.values(attempts=messages.c.attempts - 1)
 _UPDATE_UNATTENDED = _UPDATE_ANSWER.where(
     or_(
@@ -145,19 +148,25 @@ def claim(connection: Connection, message_id: int, worker: str, lease_ms: int, m
 
 def checkpoint(connection: Connection, checkpoints: list[Checkpoint], lease_ms: int) -> set[int]:
     """See `Store.checkpoint`."""
-    lost = set()
+    now = present()
     # Always in the same order: two workers that lock the same rows do not wait for each other in a ring.
-    for one in sorted(checkpoints, key=lambda checkpoint: checkpoint.message_id):
-        kept = _execute_on_running(
-            connection,
-            _CHECKPOINT,
-            one.message_id,
-            one.epoch,
-            {"lease_ms": lease_ms, "content": one.content, "reasoning": one.reasoning},
-        )
-        if not kept:
-            lost.add(one.message_id)
-    return lost
+    rows = [
+        {
+            "of_id": one.message_id,
+            "of_epoch": one.epoch,
+            "updated_at": now,
+            "lease_ms": lease_ms,
+            "content": one.content,
+            "reasoning": one.reasoning,
+        }
+        for one in sorted(checkpoints, key=lambda checkpoint: checkpoint.message_id)
+    ]
+    # One statement for all: a hundred of them would hold up every token for 30 ms.
+    connection.execute(_CHECKPOINT, rows)
+    ours = {(one.message_id, one.epoch) for one in checkpoints}
+    ids = [one.message_id for one in checkpoints]
+    running = {(row.id, row.epoch) for row in connection.execute(_RUNNING, {"of_ids": ids})}
+    return {message_id for message_id, _ in ours - running}
 
 
 def finish(connection: Connection, message_id: int, epoch: int, outcome: Outcome) -> StoredMessage | None:

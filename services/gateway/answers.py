@@ -131,7 +131,9 @@ class Answers:
 
     def _fits(self, watched: Watched, place: Place) -> bool:
         if place.reset:
-            return place.epoch >= watched.epoch
+            # Asked for while nothing had come yet, and all of it has come since: to begin again would show nothing new.
+            seen = (place.epoch, place.seq) == (watched.epoch, watched.seq)
+            return place.epoch >= watched.epoch and not seen
         if place.epoch == watched.epoch:
             if place.first == watched.seq + 1:
                 return True

@@ -124,6 +124,19 @@ async def test_silence_is_asked_about_and_nothing_is_shown_twice(chat_bus: Bus, 
 
 
 @pytest.mark.thorough
+async def test_all_of_an_answer_once_more_is_not_shown_to_who_has_it(chat_bus: Bus, visitor: Client) -> None:
+    """A busy worker answers the question of a silent moment when it is over; a client must not begin again for that."""
+    async with played_answer(chat_bus) as answer:
+        await accepted(chat_bus, visitor, answer)
+        await answer.say(piece(1))
+        await answer.say(piece(2))
+        await answer.say(piece(2, first=1, reset=True))
+        await answer.say(piece(3))
+        assert places(await shown(visitor, 3)) == [(1, 1, 1), (1, 2, 2), (1, 3, 3)]
+        await answer.say(piece(4, first=1, reset=True))
+        assert [data.get("reset") for data in await shown(visitor, 1)] == [True]
+
+
 async def test_an_answer_that_nobody_runs_is_asked_for_until_somebody_does(chat_bus: Bus, visitor: Client) -> None:
     """Soon, but not too often."""
     async with played_answer(chat_bus) as answer:
