@@ -1,14 +1,11 @@
 """One HTTP exchange with the model server: its connection, its deadlines, and what went wrong in our words."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 from types import TracebackType
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Self
 
 import aiohttp
-import httpx
 
 from libs.contract.errors import RequestError
 from services.chat_worker.lm_studio import model_errors
@@ -49,14 +46,13 @@ class Exchange:
         self._ends = self._loop.time() + deadlines.total
         self._watchdog = Watchdog(self._ends)
         self._awaited = ("began no answer", deadlines.first_byte)
-        self._response: httpx.Response | None = None
-        self._reads: AsyncIterator[bytes] | None = None
+        self._response: aiohttp.ClientResponse | None = None
         self._events_heard = 0
         self.failure: RequestError | None = None
 
     @property
     def status(self) -> int:
-        return HTTPStatus.OK if self._response is None else self._response.status_code
+        return HTTPStatus.OK if self._response is None else self._response.status
 
     @property
     def retry_after(self) -> str | None:
@@ -70,42 +66,38 @@ class Exchange:
     ) -> None:
         self._watchdog.stop()
         if self._response is not None:
-            # That the server closed its end first is no news here.
-            with contextlib.suppress(*TRANSPORT_ERRORS):
-                await self._response.aclose()
+            self._response.close()
 
     async def ask(self, body: bytes) -> bytes:
         """Sends the request → the first bytes of what comes back."""
         self._wait_for("began no answer", self._deadlines.first_byte)
         connect = self._deadlines.connect
-        request = self._server.http.build_request(
-            "POST",
-            "v1/chat/completions",
-            content=body,
-            headers={"content-type": "application/json"},
-            # To the transport `pool` is everything up to the open connection: a free slot, the name, the handshake.
-            timeout=httpx.Timeout(connect=connect, pool=connect, read=None, write=None),
-        )
         try:
             with self._watchdog:
-                self._response = await self._server.http.send(request, stream=True)
+                self._response = await self._server.session.post(
+                    f"{self._server.url}/v1/chat/completions",
+                    data=body,
+                    headers={"content-type": "application/json"},
+                    # `connect` is everything up to the open connection: a free slot, the name, the handshake.
+                    timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect),
+                    # They would send conversations elsewhere.
+                    allow_redirects=False,
+                )
         except DeadlinePassedError:
             self.failure = self._too_late()
             return b""
         except TRANSPORT_ERRORS as error:
             self.failure = self._not_answered(error)
             return b""
-        # `aiter_raw` would count and re-chunk what the transport gives as it came.
-        self._reads = aiter(cast("httpx.AsyncByteStream", self._response.stream))
         return await self.read()
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; none: that was all, or `failure`."""
-        if self._reads is None:
+        if self._response is None:
             return b""
         try:
             with self._watchdog:
-                return await anext(self._reads, b"")
+                return await self._response.content.readany()
         except DeadlinePassedError:
             self.failure = self._too_late()
         except TRANSPORT_ERRORS:
@@ -143,9 +135,8 @@ class Exchange:
         return model_errors.too_late(*self._awaited)
 
     def _not_answered(self, error: Exception) -> RequestError:
-        # httpx-aiohttp calls most of these `ConnectTimeout`, a hang-up after minutes too; its cause knows better.
-        if isinstance(error.__cause__, aiohttp.ConnectionTimeoutError):
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
             return model_errors.too_late("took no connection", self._deadlines.connect)
-        if isinstance(error.__cause__, aiohttp.ClientConnectorError):
+        if isinstance(error, aiohttp.ClientConnectorError):
             return model_errors.unreachable(self._server.url)
         return model_errors.hung_up(self._server.url)
