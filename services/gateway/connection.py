@@ -102,7 +102,7 @@ class Connection:
 
     def take(self, message: bytes) -> None:
         """Finished frames from the bus. What follows a piece in one message belongs to it, and shares its fate."""
-        if self.queue.overflowed.is_set():
+        if self.queue.overflowed:
             return
         wanted = True
         for frame in frames.separated(message):
@@ -118,7 +118,7 @@ class Connection:
         """Queues a finished frame; a client that leaves too much unread is sent away."""
         metrics.FRAMES_OUT[frames.frame_type(frame)] += 1
         self.queue.put(frame, newest_of=newest_of, place=place)
-        if self.queue.overflowed.is_set():
+        if self.queue.overflowed:
             self.close(CloseCode.TOO_SLOW)
 
     def close(self, code: CloseCode) -> None:

@@ -8,11 +8,12 @@ client ◀═ frame ══ Subscriptions ◀── Topics ◀─ monitoring.v1.h
 """
 
 import structlog
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
+from starlette.routing import WebSocketRoute
 
 from libs.bus.connection import Bus, BusUnavailable, connect
 from libs.contract import subjects
@@ -56,11 +57,8 @@ def create_app(
     app.add_exception_handler(HTTPException, refuse_address)
     app.router.routes.extend(contract_routes())
     app.router.routes.extend(probe_routes(process, needs={"nats": bus.ping}, likes={"valkey": rates.ping}))
-
-    @app.websocket("/ws")
-    async def ws(websocket: WebSocket) -> None:
-        await connections.serve(websocket)
-
+    # Not FastAPI's decorator: it solves dependencies, of which there are none, at every connect.
+    app.router.routes.append(WebSocketRoute("/ws", connections.serve))
     return app
 
 

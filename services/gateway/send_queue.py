@@ -32,7 +32,7 @@ class SendQueue:
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self.waiting_bytes = 0
-        self.overflowed = asyncio.Event()
+        self.overflowed = False
 
     def put(self, frame: bytes, *, newest_of: str | None = None, place: Place | None = None) -> None:
         """Never waits. One frame always fits, however large, so that a long answer can be sent at all.
@@ -40,14 +40,14 @@ class SendQueue:
         A frame that waits under the same `newest_of` is replaced where it stands: only the newest is of use. Under
         pressure the piece of an answer at `place` joins the one before it, if that still waits: nothing is lost.
         """
-        if self.overflowed.is_set() or (not self._frames and self._write(frame)):
+        if self.overflowed or (not self._frames and self._write(frame)):
             return
         if newest_of is not None and (older := self._newest.get(newest_of)) is not None:
             self.waiting_bytes += len(frame) - older.bytes
             older.frame, older.bytes = frame, len(frame)
             return
         if self._frames and self.waiting_bytes + len(frame) > self._max_bytes:
-            self.overflowed.set()
+            self.overflowed = True
             return
         if place is not None and self._pressed and self._joins(frame, place):
             return

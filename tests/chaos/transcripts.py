@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from libs.contract.chat import MessageStatus
+from services.chat_worker.context import MOST_MESSAGES
 from tests.chaos.wire import Frame
 from tests.scripted_model.answers import expected_answer, numbered_tokens
 
-MOST_JOINED = 40
+# While the model is away for long its questions have no answers between them; the worker gives it no more than these.
+MOST_JOINED = MOST_MESSAGES
 
 
 @dataclass

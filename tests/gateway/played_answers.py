@@ -3,18 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import msgspec
 
 from libs.bus.connection import Bus
 from libs.client.connection import Client
 from libs.contract import frames, streams, subjects
-from libs.contract.chat import ChatResume, ChatStreaming, MessageStatus
+from libs.contract.chat import ChatMessage, ChatResume, ChatStreaming, MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest, FrameId
 from libs.contract.generations import Resumed
 
 MESSAGE_ID = 8
+STORED = ChatMessage(
+    id=MESSAGE_ID,
+    role=Role.ASSISTANT,
+    content="",
+    timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    conversation_id=1,
+    request_id="r-1",
+    status=MessageStatus.COMPLETE,
+)
 
 
 def piece(

@@ -1,34 +1,20 @@
 """The answers that a connection watches: what it missed is brought, what it must not see is not shown."""
 
 import asyncio
-from datetime import UTC, datetime
 from time import perf_counter
 
-import msgspec
 import pytest
 
 from libs.bus.connection import Bus
-from libs.client.connection import Answer, Client, ClientError, Frame
+from libs.client.connection import Client, ClientError, Frame
 from libs.contract import frames
-from libs.contract.chat import ChatMessage, ChatResume, ChatResumed, MessageStatus, Role
+from libs.contract.chat import ChatResume, ChatResumed, MessageStatus
 from tests.brokers import Server
-from tests.clients import open_client, open_socket
-from tests.gateway.played import task_state
 from tests.gateway.played_answers import MESSAGE_ID, PlayedAnswer, accepted, end, piece, played_answer
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer
 
 CLOSING = frames.encode("error", {"code": "internal", "message": "x", "retryable": True, "requestId": "r-1"})
-
-STORED = ChatMessage(
-    id=MESSAGE_ID,
-    role=Role.ASSISTANT,
-    content="",
-    timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-    conversation_id=1,
-    request_id="r-1",
-    status=MessageStatus.COMPLETE,
-)
 
 
 async def shown(client: Client, count: int) -> list[Frame]:
@@ -260,49 +246,3 @@ async def test_two_requests_for_one_answer_on_one_connection_are_both_told_all(c
         told = [await asyncio.wait_for(visitor.pushed.get(), 5) for _ in range(6)]
         for name in ("a", "b"):
             assert [frame["data"]["seq"] for frame in told if frame["id"] == name] == [1, 2, 3]
-
-
-async def test_a_client_that_reads_slowly_gets_all_the_text_in_fewer_pieces(bus: Bus, gateway: ServiceProcess) -> None:
-    """And is sent away only when too much waits; then it goes on where it was, on another connection."""
-    filling = frames.encode("task:update", task_state(1, 1, "x" * 50_000))
-    async with played_answer(bus) as answer, open_socket(gateway.ws, max_queue=1) as slow:
-        await slow.recv()
-        await slow.send('{"type":"chat:resume","data":{"messageId":8}}')
-        await until(lambda: answer.asked)
-        slow.transport.pause_reading()
-        # The kernel takes some megabytes before anything waits in the gateway.
-        while not await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes"):
-            for _ in range(8):
-                await bus.publish(answer.reply, filling)
-        for seq in range(1, 5001):
-            await answer.say(piece(seq))
-            if seq % 500 == 0:
-                await bus.ping()
-        await until_answer(lambda: asyncio.to_thread(lambda: all_taken(gateway)))
-        assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") < 600_000
-        slow.transport.resume_reading()
-        seen, pieces = Answer(), 0
-        while seen.seq < 5000:
-            frame = msgspec.json.decode(await asyncio.wait_for(slow.recv(), 10))
-            if frame["type"] == "chat:streaming":
-                seen.take(frame)
-                pieces += 1
-        assert seen.text == piece(5000, first=1).chunk
-        # Some still went into the kernel one by one: 231 on a busy machine.
-        assert pieces < 500
-        slow.transport.pause_reading()
-        while not await asyncio.to_thread(gateway.metric, "gateway_connections_closed_total"):
-            for _ in range(20):
-                await bus.publish(answer.reply, filling)
-        slow.transport.abort()
-        async with open_client(gateway.ws) as back:
-            answer.missing = [piece(6000, first=5001), end(6001), frames.encode("chat:message", STORED, frame_id="1")]
-            told = [frame async for frame in back.resume(8, seen.epoch, seen.seq, text=seen.text, timeout=5)]
-            for frame in told:
-                seen.take(frame)
-    assert seen.text == piece(6000, first=1).chunk
-
-
-def all_taken(gateway: ServiceProcess) -> bool:
-    """Every piece that was said has been given to the connection."""
-    return gateway.metric('gateway_frames_out_total{type="chat:streaming"}') >= 5000

@@ -64,7 +64,8 @@ async def test_a_client_that_reads_slowly_gets_the_newest_sample_and_stays(
         await slow.recv()
         await slow.send('{"type":"monitoring:subscribe","data":{"hosts":["busy"],"intervalSeconds":1}}')
         await slow.recv()
-        count = 5000
+        # The kernel holds some 5000 of them.
+        count = 15_000
         for number in range(count):
             # Each long enough after the one before, so that none is held back for its interval.
             await publish_sample(shared_bus, "busy", interval_seconds=60, load=number)

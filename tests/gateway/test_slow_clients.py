@@ -8,16 +8,19 @@ import sys
 from contextlib import AsyncExitStack, suppress
 from time import monotonic
 
+import msgspec
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from libs.bus.connection import Bus
+from libs.client.connection import Answer
 from libs.contract import frames
 from tests.clients import open_client, open_socket
 from tests.gateway.played import reply_subject, task_state
+from tests.gateway.played_answers import STORED, end, piece, played_answer
 from tests.processes import ServiceProcess
-from tests.waiting import until_answer
+from tests.waiting import until, until_answer
 
 MIB = 1024**2
 FILLING = frames.encode("task:update", task_state(1, 1, "x" * 50_000))
@@ -127,3 +130,49 @@ async def test_a_peer_that_has_gone_without_a_word_is_forgotten_within_a_minute(
             await asyncio.sleep(0.1)
     assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") == 0
     await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("event_loop_tasks") <= tasks))
+
+
+async def test_a_client_that_reads_slowly_gets_all_the_text_in_fewer_pieces(bus: Bus, gateway: ServiceProcess) -> None:
+    """And is sent away only when too much waits; then it goes on where it was, on another connection."""
+    async with played_answer(bus) as answer, open_socket(gateway.ws, max_queue=1) as slow:
+        await slow.recv()
+        await slow.send('{"type":"chat:resume","data":{"messageId":8}}')
+        await until(lambda: answer.asked)
+        slow.transport.pause_reading()
+        # The kernel takes some megabytes before anything waits in the gateway.
+        while not (filled := await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes")):
+            for _ in range(4):
+                await bus.publish(answer.reply, FILLING)
+        for seq in range(1, 5001):
+            await answer.say(piece(seq))
+            if seq % 500 == 0:
+                await bus.ping()
+        await until_answer(lambda: asyncio.to_thread(lambda: all_taken(gateway)))
+        # One by one they would be 600 KB; some of the filling may have come after the look.
+        assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") < filled + 300_000
+        slow.transport.resume_reading()
+        seen, pieces = Answer(), 0
+        while seen.seq < 5000:
+            frame = msgspec.json.decode(await asyncio.wait_for(slow.recv(), 10))
+            if frame["type"] == "chat:streaming":
+                seen.take(frame)
+                pieces += 1
+        assert seen.text == piece(5000, first=1).chunk
+        # Some still went into the kernel one by one: 231 on a busy machine.
+        assert pieces < 500
+        slow.transport.pause_reading()
+        while not await asyncio.to_thread(gateway.metric, "gateway_connections_closed_total"):
+            for _ in range(20):
+                await bus.publish(answer.reply, FILLING)
+        slow.transport.abort()
+        async with open_client(gateway.ws) as back:
+            answer.missing = [piece(6000, first=5001), end(6001), frames.encode("chat:message", STORED, frame_id="1")]
+            told = [frame async for frame in back.resume(8, seen.epoch, seen.seq, text=seen.text, timeout=5)]
+            for frame in told:
+                seen.take(frame)
+    assert seen.text == piece(6000, first=1).chunk
+
+
+def all_taken(gateway: ServiceProcess) -> bool:
+    """Every piece that was said has been given to the connection."""
+    return gateway.metric('gateway_frames_out_total{type="chat:streaming"}') >= 5000
