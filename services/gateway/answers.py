@@ -132,7 +132,8 @@ class Answers:
     def _fits(self, watched: Watched, place: Place) -> bool:
         if place.reset:
             # Asked for while nothing had come yet, and all of it has come since: to begin again would show nothing new.
-            seen = (place.epoch, place.seq) == (watched.epoch, watched.seq)
+            # (An ended answer's text from the database is its piece 1, whatever was shown before.)
+            seen = place.seq > 1 and (place.epoch, place.seq) == (watched.epoch, watched.seq)
             return place.epoch >= watched.epoch and not seen
         if place.epoch == watched.epoch:
             if place.first == watched.seq + 1:

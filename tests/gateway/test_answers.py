@@ -123,6 +123,20 @@ async def test_all_of_an_answer_once_more_is_not_shown_to_who_has_it(chat_bus: B
         assert [data.get("reset") for data in await shown(visitor, 1)] == [True]
 
 
+async def test_the_whole_text_of_an_ended_answer_is_shown_to_who_has_seen_one_piece(
+    chat_bus: Bus, visitor: Client
+) -> None:
+    """From the database all of it is piece 1 again; it is more than the piece 1 that was shown."""
+    async with played_answer(chat_bus) as answer:
+        await accepted(chat_bus, visitor, answer)
+        await answer.say(piece(1))
+        await answer.say(piece(1, "1 2 3 ", reset=True), end(2))
+        assert [(data["chunk"], data["done"]) for data in (await shown(visitor, 3))[1:]] == [
+            ("1 2 3 ", False),
+            ("", True),
+        ]
+
+
 async def test_an_answer_that_nobody_runs_is_asked_for_until_somebody_does(chat_bus: Bus, visitor: Client) -> None:
     """Soon, but not too often."""
     async with played_answer(chat_bus) as answer:
