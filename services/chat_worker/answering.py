@@ -11,6 +11,7 @@ only when its answer has ended and its asker was told: until then, whatever dies
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 import msgspec
 import structlog
@@ -43,6 +44,8 @@ LONGEST_TURN_SECONDS = 2.0
 # While the database or another worker is away.
 RETRY_SECONDS = 1.0
 JOIN_SECONDS = 2.0
+# A poisoned request kills its worker as soon as it is asked.
+DEADLY_SECONDS = 10.0
 # How often somebody who follows an answer elsewhere makes sure that it still runs there.
 FOLLOW_SECONDS = 1.0
 
@@ -91,20 +94,43 @@ class Answering:
         if recorded.new or item.deliveries == 1:
             # Also to somebody who repeats a request; not again while the request waits for its turn.
             await self._tell(asker, chat_frames.message_frame(recorded.user, asker))
-        if not is_last_attempt(recorded.answer):
-            await self._proceed(item, begun, send, asker)
-        elif self._last_attempt.locked():
-            await item.later(LONGEST_TURN_SECONDS)
-        else:
-            # One at a time: of those that died together one may be the cause, and would take the others with it.
-            async with self._last_attempt:
-                await self._proceed(item, begun, send, asker)
-
-    async def _proceed(self, item: WorkItem, begun: Begun, send: ChatSend, asker: Asker) -> None:
-        match begun.claim or await self._generations.claim(begun.recorded.answer.id):
-            case Claimed(answer):
-                finished = await self._generations.run(answer, begun.recorded.user, send, asker, begun.history)
+        claim = begun.claim
+        async with contextlib.AsyncExitStack() as alone:
+            if claim is None and is_last_attempt(recorded.answer):
+                if self._last_attempt.locked():
+                    # What a sweeper has put into the queue may go: the row brings it back.
+                    await (item.later(LONGEST_TURN_SECONDS) if asker.reply else item.done())
+                    return
+                await alone.enter_async_context(self._alone())
+            claim = claim or await self._generations.claim(recorded.answer.id)
+            if isinstance(claim, Claimed):
+                finished = await self._generations.run(claim.answer, recorded.user, send, asker, begun.history)
                 await (item.done() if finished else item.later(TURN_SECONDS))
+                return
+        await self._wait_or_tell(item, claim, asker)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Of requests that died together one may be the cause, and would take the others with it: they begin apart."""
+        await self._last_attempt.acquire()
+        holding = True
+
+        def release() -> None:
+            nonlocal holding
+            if holding:
+                holding = False
+                self._last_attempt.release()
+
+        # Who is alive by then is none that kills; the next one need not wait for its end.
+        survived = asyncio.get_running_loop().call_later(DEADLY_SECONDS, release)
+        try:
+            yield
+        finally:
+            survived.cancel()
+            release()
+
+    async def _wait_or_tell(self, item: WorkItem, claim: NotYourTurn | RunningElsewhere | Ended, asker: Asker) -> None:
+        match claim:
             case Ended(answer):
                 if answer.given_up:
                     await self._bury(item, answer)

@@ -19,7 +19,6 @@ from libs.contract.generations import Asker
 from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import metrics
 from services.chat_worker.attempt import Attempt
-from services.chat_worker.context import MOST_MESSAGES
 from services.chat_worker.generation import Generation, StopReason
 from services.chat_worker.lease import Lease
 from services.chat_worker.lm_studio.sources import Sources
@@ -39,7 +38,7 @@ LINGER_SECONDS = 3.0
 
 
 def is_last_attempt(answer: StoredMessage) -> bool:
-    """Every worker but one that could take it has died of it, or beside it."""
+    """Who claims it now is the last one to try: all others have died of it, or beside it."""
     return not answer.status.terminal and answer.attempts == MAX_ATTEMPTS - 1
 
 
@@ -72,9 +71,7 @@ class Generations:
         return await self._store.claim(message_id, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS)
 
     async def begin(self, request: NewRequest) -> Begun:
-        return await self._store.begin(
-            request, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS, limit=MOST_MESSAGES
-        )
+        return await self._store.begin(request, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS)
 
     async def run(
         self,

@@ -124,7 +124,7 @@ Claim = Claimed | NotYourTurn | RunningElsewhere | Ended
 
 
 class Begun(Struct, frozen=True):
-    """A request that was just recorded. `claim` and `history` (newest first) are None for a repeat: ask for them."""
+    """A request that was just recorded. None is to be asked for: a repeat has no claim, and a history may be long."""
 
     recorded: Recorded
     claim: Claim | None = None

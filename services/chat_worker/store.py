@@ -22,7 +22,6 @@ from services.chat_worker.records import (
     Begun,
     Checkpoint,
     Claim,
-    Claimed,
     HistoryPage,
     NewRequest,
     Outcome,
@@ -47,16 +46,14 @@ class Store:
             # Recorded before, or by another worker at this very moment.
             return await self._recorded_before(request)
 
-    async def begin(self, request: NewRequest, *, worker: str, lease_ms: int, max_attempts: int, limit: int) -> Begun:
-        """`record`, and of a new request `claim` and `context` as well, in one transaction: a third of the cost."""
+    async def begin(self, request: NewRequest, *, worker: str, lease_ms: int, max_attempts: int) -> Begun:
+        """`record`, and of a new request `claim` as well, in one transaction."""
 
         def work(db: Connection) -> Begun:
             recorded = store_answers.insert_request(db, request)
             claim = store_answers.claim(db, recorded.answer.id, worker, lease_ms, max_attempts)
-            asked, history = recorded.user, None
-            if isinstance(claim, Claimed):
-                history = store_reading.read_context(db, asked.conversation_id, asked.id, limit)
-            return Begun(recorded, claim, history)
+            # A conversation that begins has no history; to read another one may take long, with the write lock held.
+            return Begun(recorded, claim, [] if request.conversation_id is None else None)
 
         try:
             return await in_transaction(self._engine, work)

@@ -79,7 +79,7 @@ class Answers:
         """Carries out a `chat:resume`. The worker answers the client itself, unless it refuses."""
         asked, frame_id = resume.asked, _as_json(resume.question.request.frame_id)
         watched = Watched(frame_id, message_id=asked.message_id, request_id=asked.request_id)
-        watched.epoch, watched.seq = max(asked.epoch, 1), asked.seq
+        watched.epoch, watched.seq = max(asked.epoch, 1), asked.seq if asked.epoch else 0
         watched.asking = True
         if asked.message_id is not None:
             key = (asked.message_id, frame_id)

@@ -202,8 +202,8 @@ class Connection:
     async def _say_goodbye(self, code: CloseCode, receiving: asyncio.Task[None], sending: asyncio.Task[None]) -> None:
         metrics.CLOSED.labels(code.name.lower()).inc()
         log.info("closing a connection", connection=self.id, code=int(code))
-        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-            async with asyncio.timeout(TOO_SLOW_SECONDS if code is CloseCode.TOO_SLOW else CLOSE_SECONDS):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 async with self._handling:
                     # Between two frames: what has been read of the client's is carried out to its end.
                     await cancel(receiving)
@@ -211,9 +211,12 @@ class Connection:
                     await self.questions.ended()
                     await self.wishes.ended()
                     await self.queue.emptied()
-                await cancel(sending)
-                if code is CloseCode.TOO_SLOW:
-                    await self._let_go()
+        # Who has waited in vain for an answer is told goodbye all the same.
+        await cancel(receiving, sending)
+        if code is CloseCode.TOO_SLOW:
+            await self._let_go()
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(TOO_SLOW_SECONDS if code is CloseCode.TOO_SLOW else CLOSE_SECONDS):
                 if self._websocket.application_state is WebSocketState.CONNECTED:
                     await self._websocket.close(code)
 

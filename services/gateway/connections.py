@@ -73,5 +73,5 @@ class Connections:
 
         away = (send_away(one, seconds * number / len(leaving)) for number, one in enumerate(leaving))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds + CLOSE_SECONDS + 1):
+            async with asyncio.timeout(seconds + 2 * CLOSE_SECONDS + 1):
                 await asyncio.gather(*away)
