@@ -3,8 +3,8 @@
     .venv/bin/python -m bench.capacity result.json
 
 Linear on purpose: tokens cost less the more of them arrive together, so it says too much for processes that are full,
-and too little for idle ones. How far off it is shows in the same run: the loads that it was not made from are foretold and
-compared with what was measured.
+and too little for idle ones. How far off it is shows in the same run: the loads that it was not made from are foretold
+and compared with what was measured.
 """
 
 import argparse
