@@ -213,6 +213,18 @@ async def test_resuming_goes_on_at_the_clients_own_position(
     assert await asyncio.to_thread(shared_gateway.metric, "gateway_answers_watched") == 0
 
 
+async def test_a_position_without_an_epoch_is_no_position(chat_bus: Bus, visitor: Client) -> None:
+    """The worker begins again for such a client, and that is shown, although it ends where the client says it is."""
+    resumed = ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING)
+    async with played_answer(chat_bus) as answer:
+        answer.missing = [frames.encode("chat:resumed", resumed, frame_id="c"), piece(2, first=1, reset=True)]
+        await visitor.send({"type": "chat:resume", "id": "c", "data": {"messageId": 8, "seq": 2}})
+        assert (await asyncio.wait_for(visitor.pushed.get(), 5))["type"] == "chat:resumed"
+        assert places(await shown(visitor, 1)) == [(1, 1, 2)]
+        await answer.say(end(3))
+        assert places(await shown(visitor, 1)) == [(1, 3, 3)]
+
+
 async def test_a_resume_that_is_refused_leaves_nothing_behind(
     chat_bus: Bus, visitor: Client, shared_gateway: ServiceProcess
 ) -> None:

@@ -63,6 +63,7 @@ def _frequency() -> float | None:
         # psutil's types know nothing of machines that do not tell: virtual ones have None, or 0.
         frequency: Any = psutil.cpu_freq()
     except (OSError, NotImplementedError, RuntimeError, AttributeError):
+        # psutil raises any of these, or has no such function, where the kernel does not tell: as unknown as None.
         return None
     return round(frequency.current, 1) if frequency and frequency.current else None
 
