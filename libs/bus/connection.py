@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import nats
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from libs.bus.addresses import without_password
+from libs.bus.client import Client
 from libs.contract.errors import ErrorCode, RequestError
 
 log = structlog.get_logger(__name__)
@@ -87,6 +87,8 @@ class Bus:
         Raises `BusUnavailable` when NATS has been away for so long that the buffer is full.
         """
         self._check_size(payload)
+        if not reply and self._client.write(subject, payload):
+            return
         try:
             await self._client.publish(subject, payload, reply)
         except nats.errors.Error as error:
@@ -120,11 +122,8 @@ class Bus:
 
         The handler only hands the message on; should it raise, that is logged and the next message comes.
         """
-
-        async def hand_over(message: Msg) -> None:
-            handler(message.subject, message.data)
-
-        async with self._subscribed(subject, hand_over):
+        async with self._subscribed(subject) as subscription:
+            self._client.hear(subscription, handler)
             yield
 
     @contextlib.asynccontextmanager
@@ -162,8 +161,8 @@ class Bus:
 
     @contextlib.asynccontextmanager
     async def _subscribed(
-        self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = ""
-    ) -> AsyncIterator[None]:
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]] | None = None, *, queue: str = ""
+    ) -> AsyncIterator[Subscription]:
         subscription = await self._client.subscribe(
             subject,
             queue=queue,
@@ -172,7 +171,7 @@ class Bus:
             pending_bytes_limit=MAX_UNREAD_BYTES,
         )
         try:
-            yield
+            yield subscription
         finally:
             if self.connected:
                 with contextlib.suppress(nats.errors.Error, TimeoutError):

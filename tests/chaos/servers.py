@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from libs.local_stack import cache
+from libs.local_stack import broker, cache
 from tests.chaos.part import Part, Ready
 
 # Listed by the scripted model beside its own names: tokens and tokens per second.
@@ -83,7 +83,7 @@ class NatsServers:
         command = [str(Path(sysconfig.get_path("scripts")) / "nats-server"), "--config", str(configuration)]
         # In a cluster, healthy means that its part of every stream is current.
         ready = answers(f"http://127.0.0.1:{self._monitors[number]}/healthz")
-        return Part(name, "nats", command, env={}, folder=folder, ready=ready)
+        return Part(name, "nats", command, env=broker.ENVIRONMENT, folder=folder, ready=ready)
 
     async def wipe(self, part: Part) -> None:
         """Its store is gone; it must not run."""

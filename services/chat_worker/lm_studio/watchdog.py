@@ -19,15 +19,21 @@ class DeadlinePassedError(Exception):
 class Watchdog:
     """`with watchdog: await something` raises `DeadlinePassedError` when `due` (loop time, seconds) passes meanwhile.
 
-    It interrupts once; `stop` must be called in the end. A cancellation from elsewhere passes through untouched.
+    It guards waits of the task that makes it, and interrupts once; `stop` must be called in the end. A cancellation
+    from elsewhere passes through untouched.
     """
 
     def __init__(self, due: float) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a watchdog guards waits inside a task")
+        # Asked for once: Python 3.11 makes a system call to find it.
+        self._task = task
         self._loop = asyncio.get_running_loop()
         self._due = due
         self._rings_at = due
         self._timer = self._loop.call_at(due, self._ring)
-        self._waiting: asyncio.Task[object] | None = None
+        self._waiting = False
         self._cancellations = 0
         self._bit = False
 
@@ -41,31 +47,28 @@ class Watchdog:
         self._timer.cancel()
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a watchdog guards waits inside a task")
-        self._cancellations = task.cancelling()
-        self._waiting = task
+        self._cancellations = self._task.cancelling()
+        self._waiting = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        task, self._waiting = self._waiting, None
-        if self._bit and task is not None:
+        self._waiting = False
+        if self._bit:
             self._bit = False
-            if task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
+            if self._task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
                 raise DeadlinePassedError from error
 
     def _ring(self) -> None:
         now = self._loop.time()
         if now < self._due:
             self._arm(self._due)
-        elif self._waiting is None:
-            self._arm(now + _LOOK_AGAIN_SECONDS)
-        else:
+        elif self._waiting:
             self._bit = True
-            self._waiting.cancel()
+            self._task.cancel()
+        else:
+            self._arm(now + _LOOK_AGAIN_SECONDS)
 
     def _arm(self, when: float) -> None:
         self._timer.cancel()
