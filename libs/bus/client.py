@@ -32,7 +32,7 @@ class Client(nats.aio.client.Client):
         """Sends it now, behind all that was sent before. False: it is not sent; `publish` has to wait for its turn."""
         if self._pending or not self.is_connected:
             return False
-        transport = self._transport._io_writer.transport  # type: ignore[union-attr] # there is one while connected
+        transport = self._transport._io_writer.transport  # type: ignore[union-attr] # noqa: SLF001 (there is one while connected)
         if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             return False
         transport.write(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))

@@ -71,7 +71,7 @@ class Generations:
         return await self._store.claim(message_id, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS)
 
     async def begin(self, request: NewRequest) -> Begun:
-        return await self._store.begin(request, worker=self._worker, lease_ms=LEASE_MS, max_attempts=MAX_ATTEMPTS)
+        return await self._store.begin(request, worker=self._worker, lease_ms=LEASE_MS)
 
     async def run(
         self,
@@ -137,7 +137,7 @@ class Generations:
         """Saves until it is saved: while the database is away the text is only here."""
         while True:
             try:
-                return await self._store.finish(generation.row.id, generation.row.epoch, outcome)
+                return await self._store.finish(generation.row, outcome)
             except DatabaseUnavailable as error:
                 log.warning("an answer waits to be saved", message_id=generation.row.id, reason=error.message)
                 await asyncio.sleep(SAVE_RETRY_SECONDS)

@@ -11,7 +11,6 @@ not exist or is somebody else's.
 """
 
 import msgspec
-from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -46,17 +45,12 @@ class Store:
             # Recorded before, or by another worker at this very moment.
             return await self._recorded_before(request)
 
-    async def begin(self, request: NewRequest, *, worker: str, lease_ms: int, max_attempts: int) -> Begun:
+    async def begin(self, request: NewRequest, *, worker: str, lease_ms: int) -> Begun:
         """`record`, and of a new request `claim` as well, in one transaction."""
-
-        def work(db: Connection) -> Begun:
-            recorded = store_answers.insert_request(db, request)
-            claim = store_answers.claim(db, recorded.answer.id, worker, lease_ms, max_attempts)
-            # A conversation that begins has no history; to read another one may take long, with the write lock held.
-            return Begun(recorded, claim, [] if request.conversation_id is None else None)
-
         try:
-            return await in_transaction(self._engine, work)
+            return await in_transaction(
+                self._engine, lambda db: store_answers.begin_request(db, request, worker, lease_ms)
+            )
         except IntegrityError:
             return Begun(await self._recorded_before(request))
 
@@ -78,9 +72,9 @@ class Store:
         """Saves the text of running answers and prolongs their leases; gives the ids that are no longer ours."""
         return await in_transaction(self._engine, lambda db: store_answers.checkpoint(db, checkpoints, lease_ms))
 
-    async def finish(self, message_id: int, epoch: int, outcome: Outcome) -> StoredMessage | None:
-        """Ends a running answer; None: it was no longer ours, and nothing is changed."""
-        return await in_transaction(self._engine, lambda db: store_answers.finish(db, message_id, epoch, outcome))
+    async def finish(self, running: StoredMessage, outcome: Outcome) -> StoredMessage | None:
+        """Ends a running answer, which is as `claim` gave it; None: it was no longer ours, and nothing is changed."""
+        return await in_transaction(self._engine, lambda db: store_answers.finish(db, running, outcome))
 
     async def release(self, message_id: int, epoch: int) -> None:
         """Hands a running answer back: whoever claims it next gets it at once."""

@@ -3,13 +3,14 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Integer, String, Update, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Insert, Integer, String, Update, and_, bindparam, func, insert, or_, select, update
 
 from libs.contract.chat import MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
 from libs.database.clock import now_ms
 from services.chat_worker.records import (
     GAVE_UP,
+    Begun,
     Checkpoint,
     Claim,
     Claimed,
@@ -25,6 +26,7 @@ from services.chat_worker.store_conversations import insert_conversation, presen
 from services.chat_worker.store_reading import (
     ANSWERS_BEFORE,
     MESSAGE_COLUMNS,
+    UNFINISHED,
     no_such_conversation,
     read_message,
     read_messages,
@@ -45,6 +47,12 @@ _UPDATE_RUNNING = _UPDATE_ANSWER.where(
 )
 _lease = {"lease_until": now_ms() + bindparam("lease_ms", type_=Integer)}
 _CLAIM = _UPDATE_ANSWER.values(_lease)
+_INSERT_CLAIMED = _INSERT_MESSAGE.values(_lease)
+_UNFINISHED = (
+    select(func.count())
+    .select_from(messages)
+    .where(messages.c.conversation_id == bindparam("of_conversation"), messages.c.status.in_(UNFINISHED))
+)
 _CHECKPOINT = _UPDATE_RUNNING.values(_lease)
 _RUNNING = select(messages.c.id, messages.c.epoch).where(
     messages.c.id.in_(bindparam("of_ids", expanding=True)), messages.c.status == MessageStatus.STREAMING
@@ -72,6 +80,31 @@ _LOOK_AND_LOCK = (
 
 def insert_request(connection: Connection, request: NewRequest) -> Recorded:
     """The two new rows of a request; `IntegrityError` if it has them already."""
+    user, asked = _insert_question(connection, request)
+    return Recorded(user, _insert(connection, _INSERT_MESSAGE, _placeholder(user), asked), new=True)
+
+
+def begin_request(connection: Connection, request: NewRequest, worker: str, lease_ms: int) -> Begun:
+    """`insert_request` and `claim` in one: an answer whose turn it is comes into being claimed.
+
+    What is before it cannot change: whoever records in this conversation has it locked.
+    """
+    user, asked = _insert_question(connection, request)
+    answer = _placeholder(user)
+    conversation = {"of_conversation": user.conversation_id}
+    before = 0 if request.conversation_id is None else connection.scalar(_UNFINISHED, conversation)
+    if before:
+        answer = _insert(connection, _INSERT_MESSAGE, answer, asked)
+        return Begun(Recorded(user, answer, new=True), NotYourTurn(answer, before))
+    claimed = msgspec.structs.replace(answer, status=MessageStatus.STREAMING, epoch=1, attempts=1)
+    claimed = _insert(connection, _INSERT_CLAIMED, claimed, {**asked, "lease_ms": lease_ms, "lease_owner": worker})
+    # A conversation that begins has no history; to read another one may take long, with the write lock held.
+    history: list[tuple[Role, str]] | None = [] if request.conversation_id is None else None
+    return Begun(Recorded(user, claimed, new=True), Claimed(claimed), history)
+
+
+def _insert_question(connection: Connection, request: NewRequest) -> tuple[StoredMessage, dict[str, Any]]:
+    """The user's message, and what else was asked, as columns of the answer's row."""
     now = present()
     if request.conversation_id is None:
         title = title_of(request.content)
@@ -94,12 +127,15 @@ def insert_request(connection: Connection, request: NewRequest) -> Recorded:
         content=request.content,
         created_at=now,
     )
-    answer = msgspec.structs.replace(user, role=Role.ASSISTANT, status=MessageStatus.PENDING, content="")
     asked = {
         "asked_model": request.model,
         "asked_options": None if request.options is None else msgspec.json.encode(request.options).decode(),
     }
-    return Recorded(_insert(connection, user), _insert(connection, answer, **asked), new=True)
+    return _insert(connection, _INSERT_MESSAGE, user, {}), asked
+
+
+def _placeholder(user: StoredMessage) -> StoredMessage:
+    return msgspec.structs.replace(user, role=Role.ASSISTANT, status=MessageStatus.PENDING, content="")
 
 
 def find_request(connection: Connection, request: NewRequest) -> Recorded | None:
@@ -169,17 +205,16 @@ def checkpoint(connection: Connection, checkpoints: list[Checkpoint], lease_ms: 
     return {message_id for message_id, _ in ours - running}
 
 
-def finish(connection: Connection, message_id: int, epoch: int, outcome: Outcome) -> StoredMessage | None:
+def finish(connection: Connection, running: StoredMessage, outcome: Outcome) -> StoredMessage | None:
     """See `Store.finish`."""
     ended = msgspec.structs.asdict(outcome)
     # What a model server says has no bound; a column has.
     for name in _LENGTHS.keys() & ended.keys():
         ended[name] = ended[name] and ended[name][: _LENGTHS[name]]
-    if not _execute_on_running(connection, _UPDATE_RUNNING, message_id, epoch, ended | _NO_LEASE):
+    if not _execute_on_running(connection, _UPDATE_RUNNING, running.id, running.epoch, ended | _NO_LEASE):
         return None
-    answer = existing_message(connection, message_id)
-    connection.execute(_UPDATE_CONVERSATION, {"of_id": answer.conversation_id, "updated_at": present()})
-    return answer
+    connection.execute(_UPDATE_CONVERSATION, {"of_id": running.conversation_id, "updated_at": present()})
+    return msgspec.structs.replace(running, **ended)
 
 
 def release(connection: Connection, message_id: int, epoch: int) -> None:
@@ -224,10 +259,10 @@ def _execute_on_running(
     return changed.rowcount == 1
 
 
-def _insert(connection: Connection, message: StoredMessage, **asked: str | None) -> StoredMessage:
+def _insert(connection: Connection, statement: Insert, message: StoredMessage, more: dict[str, Any]) -> StoredMessage:
     row = msgspec.structs.asdict(message)
     del row["id"]
-    result = connection.execute(_INSERT_MESSAGE, {**row, "updated_at": message.created_at, **asked})
+    result = connection.execute(statement, {**row, "updated_at": message.created_at, **more})
     return msgspec.structs.replace(message, id=result.lastrowid)
 
 

@@ -9,6 +9,7 @@ from libs.contract.chat import MessageStatus
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.ids import LOCAL_USER
 from services.chat_worker.records import (
+    Begun,
     Checkpoint,
     Claim,
     Claimed,
@@ -32,12 +33,49 @@ async def claim(store: Store, message_id: int, *, lease_ms: int = 60_000, max_at
     return await store.claim(message_id, worker="w", lease_ms=lease_ms, max_attempts=max_attempts)
 
 
+async def claimed(store: Store, message_id: int) -> StoredMessage:
+    result = await claim(store, message_id)
+    assert isinstance(result, Claimed)
+    return result.answer
+
+
 async def test_a_pending_answer_is_claimed_under_its_first_epoch(store: Store) -> None:
     """What claim returns is what stands in the database."""
     answer = await recorded(store, "r1")
     expected = structs.replace(answer, status=MessageStatus.STREAMING, epoch=1, attempts=1)
     assert await claim(store, answer.id) == Claimed(expected)
     assert await store.answer(answer.id) == expected
+
+
+async def test_a_request_whose_turn_it_is_comes_into_being_claimed(store: Store) -> None:
+    """In a conversation of its own, or where nothing is unfinished. What is returned is what stands in the database."""
+    for conversation_id in (None, 1):
+        begun = await begin(store, f"r{conversation_id}", conversation_id)
+        answer = begun.recorded.answer
+        assert begun.claim == Claimed(answer)
+        assert (answer.status, answer.epoch, answer.attempts) == (MessageStatus.STREAMING, 1, 1)
+        assert await store.answer(answer.id) == answer
+        refused = await claim(store, answer.id)
+        assert isinstance(refused, RunningElsewhere)
+        assert 50_000 < refused.lease_left_ms <= 60_000
+        assert begun.history == ([] if conversation_id is None else None)
+
+
+async def test_a_request_behind_an_unfinished_one_is_recorded_and_waits(store: Store) -> None:
+    """And a repeat of either changes nothing, and claims nothing."""
+    first = await begin(store, "r1", 1)
+    second = await begin(store, "r2", 1)
+    waiting = second.recorded.answer
+    assert second.claim == NotYourTurn(waiting, 1)
+    assert await store.answer(waiting.id) == waiting
+    for request_id, begun in (("r1", first), ("r2", second)):
+        repeat = await begin(store, request_id, 1)
+        assert (repeat.recorded.new, repeat.claim, repeat.recorded.answer) == (False, None, begun.recorded.answer)
+
+
+async def begin(store: Store, request_id: str, conversation_id: int | None) -> Begun:
+    new = NewRequest(LOCAL_USER, request_id, conversation_id, "Olá")
+    return await store.begin(new, worker="w", lease_ms=60_000)
 
 
 async def test_of_many_claimers_at_once_one_wins(stores: tuple[Store, Store]) -> None:
@@ -100,10 +138,11 @@ async def test_a_checkpoint_prolongs_the_lease_and_keeps_the_text(store: Store) 
 async def test_one_checkpoint_saves_many_answers_and_names_the_lost_ones(stores: tuple[Store, Store]) -> None:
     """Taken over, finished, unknown: each is named, and none of them is changed."""
     kept, taken, finished = [(await recorded(stores[0], f"r{i}", None)).id for i in range(3)]
-    for message_id, lease_ms in ((kept, 60_000), (taken, 0), (finished, 60_000)):
+    for message_id, lease_ms in ((kept, 60_000), (taken, 0)):
         await claim(stores[0], message_id, lease_ms=lease_ms)
+    running = await claimed(stores[0], finished)
     assert isinstance(await until_free(stores[1], taken), Claimed)
-    await stores[0].finish(finished, 1, COMPLETE)
+    await stores[0].finish(running, COMPLETE)
     checkpoints = [Checkpoint(message_id, 1, "late") for message_id in (finished, 4711, taken, kept)]
     assert await stores[0].checkpoint(checkpoints, lease_ms=60_000) == {taken, finished, 4711}
     assert [(await stores[0].answer(i)).content for i in (kept, taken, finished)] == ["late", "", "done"]
@@ -139,12 +178,11 @@ async def test_answers_of_one_conversation_wait_for_their_turn(store: Store) -> 
     """The third hears that two come first; once they have ended, it is its turn."""
     first, second, third = [await recorded(store, f"r{i}") for i in range(3)]
     assert await claim(store, third.id) == NotYourTurn(third, 2)
-    await claim(store, first.id)
+    running = await claimed(store, first.id)
     assert await claim(store, second.id) == NotYourTurn(second, 1)
-    await store.finish(first.id, 1, COMPLETE)
+    await store.finish(running, COMPLETE)
     assert await claim(store, third.id) == NotYourTurn(third, 1)
-    assert isinstance(await claim(store, second.id), Claimed)
-    await store.finish(second.id, 1, COMPLETE)
+    await store.finish(await claimed(store, second.id), COMPLETE)
     assert isinstance(await claim(store, third.id), Claimed)
 
 
@@ -195,8 +233,7 @@ async def test_an_answer_that_is_handed_back_in_order_is_never_given_up(store: S
 async def test_an_ended_answer_is_not_claimed(store: Store) -> None:
     """It comes back as it stands."""
     answer = await recorded(store, "r1")
-    await claim(store, answer.id)
-    finished = await store.finish(answer.id, 1, COMPLETE)
+    finished = await store.finish(await claimed(store, answer.id), COMPLETE)
     assert finished is not None
     assert await claim(store, answer.id) == Ended(finished)
 

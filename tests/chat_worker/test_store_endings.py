@@ -41,7 +41,7 @@ async def test_a_finished_answer_has_all_that_its_worker_says(store: Store) -> N
     """The returned row is the stored row."""
     answer = await running(store)
     expected = structs.replace(answer, **structs.asdict(OUTCOME))
-    assert await store.finish(answer.id, 1, OUTCOME) == expected
+    assert await store.finish(answer, OUTCOME) == expected
     assert await store.answer(answer.id) == expected
 
 
@@ -49,11 +49,11 @@ async def test_finishing_marks_the_conversation_as_used(store: Store) -> None:
     """It moves to the top of the list."""
     answer = await running(store)
     other = await running(store, "r2")
-    await store.finish(other.id, 1, OUTCOME)
+    await store.finish(other, OUTCOME)
     used = present()
     while present() == used:  # the list is ordered by milliseconds
         pass
-    await store.finish(answer.id, 1, OUTCOME)
+    await store.finish(answer, OUTCOME)
     listed = await store.list_conversations(LOCAL_USER, limit=2)
     assert [one.id for one in listed.conversations] == [answer.conversation_id, other.conversation_id]
 
@@ -62,7 +62,7 @@ async def test_an_answer_ends_once(stores: tuple[Store, Store]) -> None:
     """Of many endings at once one counts; the others are told that they came too late."""
     answer = await running(stores[0])
     ends = await asyncio.gather(
-        *(stores[i % 2].finish(answer.id, 1, structs.replace(OUTCOME, content=str(i))) for i in range(6))
+        *(stores[i % 2].finish(answer, structs.replace(OUTCOME, content=str(i))) for i in range(6))
     )
     won = [end for end in ends if end is not None]
     assert won == [await stores[0].answer(answer.id)]
@@ -72,20 +72,20 @@ async def test_a_worker_that_lost_its_answer_cannot_end_it(stores: tuple[Store, 
     """The old epoch is fenced off, and leaves the conversation untouched."""
     answer = await running(stores[0])
     await stores[0].release(answer.id, 1)
-    await stores[1].claim(answer.id, worker="other", lease_ms=60_000, max_attempts=5)
+    taken = await stores[1].claim(answer.id, worker="other", lease_ms=60_000, max_attempts=5)
+    assert isinstance(taken, Claimed)
     used = await last_used(stores[0])
-    assert await stores[0].finish(answer.id, 1, OUTCOME) is None
+    assert await stores[0].finish(answer, OUTCOME) is None
     assert (await stores[0].answer(answer.id)).status == MessageStatus.STREAMING
     assert await last_used(stores[0]) == used
-    assert await stores[1].finish(answer.id, 2, OUTCOME) is not None
+    assert await stores[1].finish(taken.answer, OUTCOME) is not None
 
 
 async def test_words_of_a_model_server_that_are_too_long_are_cut(store: Store) -> None:
     """They come from outside; an answer must not be lost for them."""
     answer = await running(store)
     finished = await store.finish(
-        answer.id,
-        1,
+        answer,
         Outcome(
             status=MessageStatus.ERROR,
             content="",
@@ -95,7 +95,7 @@ async def test_words_of_a_model_server_that_are_too_long_are_cut(store: Store) -
             error_message="😀" * 1000,
         ),
     )
-    assert finished is not None
+    assert finished == await store.answer(answer.id)
     assert finished.error_message == "😀" * 500
     assert (finished.model, finished.finish_reason, finished.error_code) == ("m" * 200, "f" * 64, "e" * 64)
 
@@ -104,7 +104,7 @@ async def test_a_long_answer_is_kept_whole(store: Store) -> None:
     """A megabyte, four times what is promised: MySQL's TEXT would end at 64 KiB."""
     answer = await running(store)
     text = "çã😀." * (1024 * 1024 // 9)
-    await store.finish(answer.id, 1, structs.replace(OUTCOME, content=text, reasoning=text))
+    await store.finish(answer, structs.replace(OUTCOME, content=text, reasoning=text))
     stored = await store.answer(answer.id)
     assert (stored.content == text, stored.reasoning == text) == (True, True)
 
@@ -132,7 +132,7 @@ async def test_an_abandoned_answer_is_cancelled_and_keeps_its_text(store: Store)
     cancelled = await store.cancel(LOCAL_USER, message_id=answer.id)
     assert (cancelled.status, cancelled.content) == (MessageStatus.CANCELLED, "half an ans")
     assert await store.checkpoint([Checkpoint(answer.id, 1, "late")], lease_ms=60_000) == {answer.id}
-    assert await store.finish(answer.id, 1, OUTCOME) is None
+    assert await store.finish(answer, OUTCOME) is None
     assert await store.answer(answer.id) == cancelled
 
 
@@ -145,7 +145,7 @@ async def test_a_running_answer_is_left_to_its_worker(store: Store) -> None:
 async def test_cancelling_an_ended_answer_changes_nothing(store: Store) -> None:
     """Too late is no error."""
     answer = await running(store)
-    finished = await store.finish(answer.id, 1, OUTCOME)
+    finished = await store.finish(answer, OUTCOME)
     assert await store.cancel(LOCAL_USER, message_id=answer.id) == finished
 
 

@@ -55,7 +55,7 @@ async def test_answers_behind_an_unfinished_one_wait_for_their_turn(store: Store
     await let_time_pass(chat_url)
     assert await take(store) == [ASKED]
     claimed = await store.claim(first.id, worker="w", lease_ms=60_000, max_attempts=3)
-    await store.finish(first.id, claimed.answer.epoch, Outcome(status=MessageStatus.COMPLETE, content="x"))
+    await store.finish(claimed.answer, Outcome(status=MessageStatus.COMPLETE, content="x"))
     await let_time_pass(chat_url)
     assert await take(store) == [PLAIN]
 

@@ -11,7 +11,7 @@ from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.ids import LOCAL_USER
 from libs.database.engine import opened_engine
 from services.chat_worker import tables
-from services.chat_worker.records import HistoryPage, NewRequest, Outcome, Recorded
+from services.chat_worker.records import Claimed, HistoryPage, NewRequest, Outcome, Recorded
 from services.chat_worker.store import Store
 from services.chat_worker.store_conversations import present
 from services.chat_worker.store_reading import MAX_PAGE_BYTES, page_query
@@ -31,9 +31,14 @@ async def chat(
     store: Store, request_id: str, content: str, reply: str, status: MessageStatus = MessageStatus.COMPLETE
 ) -> Recorded:
     recorded = await ask(store, request_id, content)
-    await store.claim(recorded.answer.id, worker="w", lease_ms=60_000, max_attempts=5)
-    await store.finish(recorded.answer.id, 1, Outcome(status=status, content=reply))
+    await end(store, recorded, Outcome(status=status, content=reply))
     return recorded
+
+
+async def end(store: Store, recorded: Recorded, outcome: Outcome) -> None:
+    claimed = await store.claim(recorded.answer.id, worker="w", lease_ms=60_000, max_attempts=5)
+    assert isinstance(claimed, Claimed)
+    await store.finish(claimed.answer, outcome)
 
 
 def contents(page: HistoryPage) -> list[str]:
@@ -107,9 +112,8 @@ async def test_a_page_holds_at_least_one_message(store: Store) -> None:
     await ask(store, "r0", "before")
     long = await ask(store, "r1", "x")
     await store.cancel(LOCAL_USER, request_id="r0")
-    await store.claim(long.answer.id, worker="w", lease_ms=60_000, max_attempts=5)
     outcome = Outcome(status=MessageStatus.COMPLETE, content="x", reasoning="r" * MAX_PAGE_BYTES)
-    await store.finish(long.answer.id, 1, outcome)
+    await end(store, long, outcome)
     page = await store.history(LOCAL_USER, 1, limit=50)
     assert ([message.id for message in page.messages], page.has_more) == ([long.answer.id], True)
 
