@@ -1,12 +1,15 @@
 """nats-py's client with a short way in and out for the messages that come by the thousand: tokens.
 
-    write ── into the socket, at once ──────────▶ NATS    (nats-py: four coroutines, a future, a queue and a task)
+    write ── into the socket ───────────────────▶ NATS    (nats-py: four coroutines, a future, a queue and a task)
     hear  ◀── out of the read loop, at once ──── NATS    (nats-py: a `Msg`, a queue and a task)
 
-uvloop gathers what one pass of the event loop writes into one system call, so nobody else has to.
+What costs most of a message is that somebody is woken for it: NATS, then whoever hears it, 7 to 10 µs each. So messages
+that come in quick succession leave together; one that comes alone leaves at once.
 """
 
+import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import nats.aio.client
@@ -17,6 +20,11 @@ log = structlog.get_logger(__name__)
 
 # What may wait in the socket for a server that reads slowly; then `publish` waits for it.
 MAX_UNSENT_BYTES = 256 * 1024
+# More than so many a second: the next one is not long in coming. It is waited for until there are four, at most 1 ms
+# (2 by uvloop's clock). Measured with 5,000 a second: a seventh less CPU in all, and 0.2 ms later in the middle.
+QUICK_PER_SECOND = 2500
+MOST_HELD = 4
+HELD_SECONDS = 0.001
 
 Hear = Callable[[str, bytes], None]
 
@@ -27,20 +35,53 @@ class Client(nats.aio.client.Client):
     def __init__(self) -> None:
         super().__init__()
         self._hearing: dict[int, Hear] = {}
+        self._held: list[bytes] = []
+        self._held_until: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
+        self._quick = False
 
     def write(self, subject: str, payload: bytes) -> bool:
-        """Sends it now, behind all that was sent before. False: it is not sent; `publish` has to wait for its turn."""
-        if self._pending or not self.is_connected:
+        """Sends it now or in a moment, in order. False: it is not sent; `publish` has to wait for its turn."""
+        if self._pending or not self.is_connected or not _is_subject(subject):
             return False
-        transport = self._transport._io_writer.transport  # type: ignore[union-attr] # noqa: SLF001 (there is one while connected)
-        if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+        if self._transport._io_writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:  # type: ignore[union-attr] # noqa: SLF001 (there is one while connected)
             return False
-        transport.write(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
+        self._held.append(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
+        if not self._quick or len(self._held) >= MOST_HELD:
+            self._send_held()
+        elif self._held_until is None:
+            self._held_until = asyncio.get_running_loop().call_later(HELD_SECONDS, self._send_held)
         return True
 
     def hear(self, subscription: Subscription, hear: Hear) -> None:
         """From now on its messages go to `hear(subject, payload)`. It must not wait; what it raises is logged."""
         self._hearing[subscription._id] = hear  # noqa: SLF001 (nats-py's own key of its subscriptions)
+
+    async def close(self) -> None:
+        self._send_held()
+        await super().close()
+
+    def _send_held(self) -> None:
+        if self._held_until is not None:
+            self._held_until.cancel()
+            self._held_until = None
+        if not self._held:
+            return
+        held, self._held = self._held, []
+        now = monotonic()
+        self._quick = len(held) > (now - self._sent_at) * QUICK_PER_SECOND
+        self._sent_at = now
+        if self.is_connected and not self._pending:
+            self._transport._io_writer.transport.write(b"".join(held))  # type: ignore[union-attr] # noqa: SLF001 (as above)
+        else:
+            # NATS went away meanwhile. What waits here is sent when it is back.
+            self._pending += held
+            self._pending_data_size += sum(map(len, held))
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
+        # In order: who hears the answer to this may rely on what was sent before.
+        self._send_held()
+        await super()._send_command(cmd, priority)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._hearing.pop(sid, None)
@@ -56,3 +97,8 @@ class Client(nats.aio.client.Client):
         except Exception:
             # It would end the read loop, and with it everything this process hears.
             log.exception("a message could not be taken", subject=subject)
+
+
+def _is_subject(text: str) -> bool:
+    """Whether it can stand in a line of the protocol; nats-py says what is wrong with one that cannot."""
+    return text != "" and " " not in text and text.isprintable()

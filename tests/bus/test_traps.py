@@ -1,6 +1,7 @@
 """What is known to go wrong between nats-py and nats-server, and must not go wrong here."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -28,23 +29,62 @@ async def test_a_read_loop_that_has_died_is_noticed(bus: Bus) -> None:
     assert bus.connected
 
 
-async def test_messages_that_are_dropped_unread_are_counted_and_told_once(
+async def test_questions_that_are_dropped_unread_are_counted_and_told_once(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Core NATS loses them without a word to anybody else; what was missed is asked for when `losses` grows."""
+    """nats-py drops them without a word to anybody else; what was missed is asked for when `losses` grows."""
     monkeypatch.setattr(connection, "MAX_UNREAD_MESSAGES", 5)
-    heard: list[bytes] = []
+    answered = 0
+    proceed = asyncio.Event()
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        nonlocal answered
+        await proceed.wait()
+        answered += 1
+        return payload
+
     started = monotonic()
     with capture_logs() as logged:
-        async with bus.listening("test.v1.flood", lambda _, payload: heard.append(payload)):
+        async with bus.serving("test.v1.flood", answer, at_once=1):
             await bus.ping()
             for _ in range(2000):
                 await bus.publish("test.v1.flood", b"x")
-            await until(lambda: len(heard) + bus.losses == 2000)
-    assert bus.losses > 0
+            await until(lambda: bus.losses > 0)
+            proceed.set()
+            await until(lambda: answered + bus.losses == 2000)
     # A line for each would take the time that there is too little of.
-    assert len(logged) <= 1 + monotonic() - started
+    assert len([line for line in logged if line["log_level"] == "error"]) <= 1 + monotonic() - started
     await bus.ping()
+
+
+async def test_a_listener_that_is_far_behind_is_cut_off_and_knows_that_it_has_missed_something(tmp_path: Path) -> None:
+    """Nothing waits for it in this process: NATS keeps what it may (64 MB usually), then hangs up. It comes back."""
+    server = nats_server(tmp_path)
+    with (tmp_path / "nats.conf").open("a") as configuration:
+        configuration.write("max_pending: 1MB\n")
+    server.start()
+    heard = 0
+
+    def hear(_: str, payload: bytes) -> None:
+        nonlocal heard
+        heard += 1
+        time.sleep(0.002)  # the work of a process that has too much to do
+
+    try:
+        async with connect(server.url, name="slow") as bus, connect(server.url, name="quick") as other:
+            async with bus.listening("test.v1.flood", hear):
+                await bus.ping()
+                # More than the kernel takes besides.
+                for _ in range(1000):
+                    await other.publish("test.v1.flood", b"x" * 50_000)
+                await until(lambda: bus.losses > 0, seconds=20)
+                missed = 1000 - heard
+                await other.publish("test.v1.flood", b"again")
+                await until(lambda: heard > 1000 - missed)
+            assert missed > 0
+            assert bus.reconnects > 0
+    finally:
+        server.kill()
 
 
 async def test_a_question_that_is_given_up_harms_nobody_when_its_answer_comes(bus: Bus) -> None:
