@@ -7,10 +7,10 @@ from bench.crowd import Crowd
 from bench.peers.system import System
 from bench.readings import Reading, Result
 from bench.usage import cpu_ns, rss_bytes
-from libs.runtime.serving import WEBSOCKET_PING_SECONDS
+from services.gateway.heartbeats import HEARTBEAT_SECONDS
 
 # By then every connection has had a heartbeat, and the first ones would be closed without an answer to it.
-HOLD_SECONDS = 2 * WEBSOCKET_PING_SECONDS + 5
+HOLD_SECONDS = 2 * HEARTBEAT_SECONDS + 5
 SETTLE_SECONDS = 1.0
 
 

@@ -45,7 +45,7 @@ def configure_logs(service: str, *, log_format: LogFormat = "auto", level: str =
     root.handlers[:] = [handler]
     root.setLevel(level)
     # They tell of every request and every ping, at INFO.
-    for chatty in ("httpx", "httpcore", "uvicorn", "uvicorn.error", "nats", "alembic"):
+    for chatty in ("httpx", "httpcore", "uvicorn", "uvicorn.error", "websockets", "nats", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -14,10 +14,8 @@ from libs.runtime.process import Process, StartupError
 
 log = structlog.get_logger(__name__)
 
-# A peer that acknowledges nothing for so long is dead. uvicorn's own ping timeout does not free a connection whose
-# TCP is stalled (it waits for its buffer to flush); this option, inherited from the listening socket, does.
+# A peer that acknowledges nothing for so long is dead: an option of the listening socket, which the others inherit.
 TCP_USER_TIMEOUT_MS = 20_000
-WEBSOCKET_PING_SECONDS = 20.0
 BACKLOG = 2048
 
 
@@ -39,13 +37,13 @@ async def serve(
     *,
     host: str,
     port: int,
-    websockets: type[asyncio.Protocol] | None = None,
-    max_websocket_bytes: int = 0,
+    websockets: Callable[..., asyncio.Protocol] | None = None,
     drain: Callable[[], Awaitable[None]] = _nothing_to_drain,
 ) -> None:
     """Serves `app`; after `process.stop_requested` awaits `drain()`, closes what is open, and returns.
 
-    Without a protocol for `websockets` there are none, and the package `websockets` need not be installed.
+    `websockets` is called for each request to upgrade, as uvicorn calls a protocol class of its own, and makes the
+    protocol that takes over. Without it there are none, and the package `websockets` need not be installed.
     `drain` bounds its own time. Raises `StartupError` if the port is taken or the address is not this machine's.
     """
     listener = _listen(host, port)
@@ -53,12 +51,7 @@ async def serve(
         uvicorn.Config(
             app,
             http="httptools",
-            ws=websockets or "none",
-            ws_max_size=max_websocket_bytes,
-            ws_ping_interval=WEBSOCKET_PING_SECONDS,
-            ws_ping_timeout=WEBSOCKET_PING_SECONDS,
-            # Costs about 300 KiB a connection and saves little on frames of a few tokens.
-            ws_per_message_deflate=False,
+            ws=websockets or "none",  # type: ignore[arg-type] # uvicorn calls it and no more
             lifespan="off",
             log_config=None,
             access_log=False,

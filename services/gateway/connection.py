@@ -1,8 +1,10 @@
 """One client's WebSocket: what it sends becomes requests, what is for it waits in its queue.
 
-client ══ text ══▶ Connection._receive ─▶ Requests ─▶ bus
-client ◀═ text ══ sockets, Connection._send ◀─ SendQueue ◀┬─ Answers ◀─ Connection.take ◀─ Connections.deliver
-                                                          └─ Subscriptions ◀─ topics
+client ══ text ══▶ Socket ─▶ Connection.hear ─▶ Requests ─▶ bus
+client ◀═ text ══ Socket ◀─ SendQueue ◀┬─ Answers ◀─ Connection.take ◀─ Connections.deliver
+                                       └─ Subscriptions ◀─ topics
+
+An idle connection is a handful of objects: it has no task, no lock and no queue until something is to be done.
 """
 
 import asyncio
@@ -11,22 +13,21 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from libs.contract import frames, protocol, subjects
 from libs.contract.close_codes import CloseCode
 from libs.contract.errors import RequestError
 from libs.contract.frames import FrameId, Limits, SessionReady
 from libs.contract.ids import LOCAL_USER, new_id
-from libs.runtime.serving import WEBSOCKET_PING_SECONDS
 from services.gateway import metrics
 from services.gateway.answers import Answers
+from services.gateway.heartbeats import HEARTBEAT_SECONDS
 from services.gateway.pending import Pending, cancel
 from services.gateway.places import Place, place_of, request_id_of
 from services.gateway.repairs import Repairs
 from services.gateway.requests import Caller, Order, Question, Requests, Resume, error_frame
 from services.gateway.send_queue import SendQueue
-from services.gateway.sockets import writer_of
+from services.gateway.sockets import Socket
 from services.gateway.subscriptions import Following, Subscriptions
 from services.gateway.topics import Topics
 
@@ -38,8 +39,6 @@ MAX_QUESTIONS = 16
 MAX_WISHES = 256
 # What a connection that is sent away may still take: to be answered what it asked, and to be told goodbye.
 CLOSE_SECONDS = 2.0
-# Who reads too slowly may read this much later why it was sent away. It holds nothing of ours meanwhile.
-TOO_SLOW_SECONDS = 20.0
 
 
 class Gateway(NamedTuple):
@@ -54,51 +53,48 @@ class Gateway(NamedTuple):
 
 
 class Connection:
-    """One client's socket: a loop that reads, a loop that writes, and the questions under way."""
+    """One client's socket: what it is told, the frame in hand, and the questions under way."""
 
-    def __init__(self, websocket: WebSocket, gateway: Gateway) -> None:
+    __slots__ = (
+        "_caller",
+        "_ended",
+        "_ending",
+        "_following",
+        "_handling",
+        "_heard",
+        "_limits",
+        "_requests",
+        "_socket",
+        "answers",
+        "id",
+        "questions",
+        "queue",
+        "subscriptions",
+        "wishes",
+    )
+
+    def __init__(self, socket: Socket, gateway: Gateway, *, ended: Callable[[str], object]) -> None:
+        """`ended` is given its id when nothing more is done for it."""
         self.id = new_id()
-        self.queue = SendQueue(gateway.send_queue_bytes, write=writer_of(websocket))
+        self.queue = SendQueue(gateway.send_queue_bytes, write=socket.write)
         self.questions = Pending(MAX_QUESTIONS)
         self.wishes = Pending(MAX_WISHES)
-        self.ended = asyncio.Event()
         self._following = asyncio.Lock()
-        self._handling = asyncio.Lock()
-        self._websocket = websocket
+        # The client's frames that wait for the one in hand: those of one read, since while any waits no more are read.
+        self._heard: list[str | bytes] = []
+        self._handling: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._ended = ended
+        self._socket = socket
         self._requests = gateway.requests
         self._limits = gateway.limits
-        self._closing: asyncio.Future[CloseCode] = asyncio.get_running_loop().create_future()
         self._caller = Caller(connection_id=self.id, user=LOCAL_USER, reply=subjects.reply(gateway.id, self.id))
         self.answers = Answers(self._caller, gateway.repairs, self.put)
         self.subscriptions = Subscriptions(
             gateway.topics, self._caller.user, self.put, limit=gateway.limits.subscriptions
         )
-
-    async def run(self) -> None:
-        """Serves the client until it leaves, reads too slowly, or is sent away."""
-        try:
-            # Before the handshake has ended: nothing comes before it, not even `session:draining`.
-            self.put(frames.encode("session:ready", self._ready()))
-            await self._websocket.accept()
-            await self._exchange()
-        except WebSocketDisconnect:
-            log.debug("a client left during its handshake", connection=self.id)
-        finally:
-            await self._let_go()
-            self.ended.set()
-
-    async def _exchange(self) -> None:
-        receiving = asyncio.create_task(self._receive(), name=f"receive {self.id}")
-        sending = asyncio.create_task(self._send(), name=f"send {self.id}")
-        try:
-            await asyncio.wait((receiving, sending, self._closing), return_when=asyncio.FIRST_COMPLETED)
-            if self._closing.done():
-                await self._say_goodbye(self._closing.result(), receiving, sending)
-        finally:
-            await cancel(receiving, sending)
-        for loop in (receiving, sending):
-            if not loop.cancelled() and (error := loop.exception()) is not None:
-                raise error
+        # Nothing comes before it, not even `session:draining`.
+        self.put(frames.encode("session:ready", self._ready()))
 
     def take(self, message: bytes) -> None:
         """Finished frames from the bus. What follows a piece in one message belongs to it, and shares its fate."""
@@ -122,17 +118,46 @@ class Connection:
             self.close(CloseCode.TOO_SLOW)
 
     def close(self, code: CloseCode) -> None:
-        if not self._closing.done():
-            self._closing.set_result(code)
+        """Sends the client away."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._say_goodbye(code), name=f"goodbye {self.id}")
 
-    async def _receive(self) -> None:
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            text = message.get("text")
-            async with self._handling:
-                await self._handle(message["bytes"] if text is None else text)
+    def leave(self) -> None:
+        """The client has left: what it has sent before is carried out to its end."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._follow_out(), name=f"leave {self.id}")
+
+    async def ended(self) -> None:
+        """Waits for the end of a connection that was told to `close`."""
+        if self._ending is not None:
+            await asyncio.wait((self._ending,))
+
+    def go_on(self) -> None:
+        """The client reads again."""
+        self.queue.flush()
+
+    def hear(self, frame: str | bytes) -> None:
+        """One frame of the client. They are handled one after the other."""
+        if self._ending is not None:
+            return
+        if self._handling is None:
+            self._handling = asyncio.create_task(self._handle_all(frame), name=f"handle {self.id}")
+        else:
+            self._heard.append(frame)
+            self._socket.pause()
+
+    async def _handle_all(self, frame: str | bytes) -> None:
+        try:
+            await self._handle(frame)
+            if self._heard:
+                while self._heard:
+                    await self._handle(self._heard.pop(0))
+                self._socket.resume()
+        except Exception:
+            log.exception("a frame could not be handled", connection=self.id)
+            self._socket.drop()
+        finally:
+            self._handling = None
 
     async def _handle(self, frame: str | bytes) -> None:
         outcome = await self._requests.handle(self._caller, frame)
@@ -189,50 +214,48 @@ class Connection:
         except RequestError as error:
             self.put(error_frame(error, frame_id=frame_id))
 
-    async def _send(self) -> None:
-        while True:
-            frame = await self.queue.get()
-            try:
-                await self._websocket.send({"type": "websocket.send", "text": frame.decode()})
-            except (WebSocketDisconnect, RuntimeError):
-                # Starlette's two ways to say that the client has left; `_receive` ends too.
-                return
-            self.queue.sent()
+    async def _follow_out(self) -> None:
+        try:
+            if self._handling is not None:
+                await asyncio.wait((self._handling,))
+        finally:
+            await self._let_go()
 
-    async def _say_goodbye(self, code: CloseCode, receiving: asyncio.Task[None], sending: asyncio.Task[None]) -> None:
+    async def _say_goodbye(self, code: CloseCode) -> None:
         metrics.CLOSED.labels(code.name.lower()).inc()
         log.info("closing a connection", connection=self.id, code=int(code))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                async with self._handling:
-                    # Between two frames: what has been read of the client's is carried out to its end.
-                    await cancel(receiving)
-                if code is CloseCode.DRAINING:
-                    await self.questions.ended()
-                    await self.wishes.ended()
-                    await self.queue.emptied()
-        # Who has waited in vain for an answer is told goodbye all the same.
-        await cancel(receiving, sending)
-        if code is CloseCode.TOO_SLOW:
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    if self._handling is not None:
+                        # Between two frames: the one in hand is carried out to its end.
+                        self._heard.clear()
+                        await asyncio.wait((self._handling,))
+                    if code is CloseCode.DRAINING:
+                        await self.questions.ended()
+                        await self.wishes.ended()
+                        await self.queue.emptied()
+            # Who has waited in vain for an answer is told goodbye all the same.
+            self._socket.close(code)
+        finally:
             await self._let_go()
-        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-            async with asyncio.timeout(TOO_SLOW_SECONDS if code is CloseCode.TOO_SLOW else CLOSE_SECONDS):
-                if self._websocket.application_state is WebSocketState.CONNECTED:
-                    await self._websocket.close(code)
 
     async def _let_go(self) -> None:
         """Nothing more is done for this client, and nothing waits for it."""
+        if self._handling is not None:
+            await cancel(self._handling)
         await self.questions.cancel()
         await self.wishes.cancel()
         self.subscriptions.leave_all()
         self.answers.leave()
         self.queue.clear()
+        self._ended(self.id)
 
     def _ready(self) -> SessionReady:
         return SessionReady(
             connection_id=self.id,
             user=self._caller.user,
             limits=self._limits,
-            heartbeat_seconds=WEBSOCKET_PING_SECONDS,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
             version=protocol.VERSION,
         )

@@ -1,18 +1,18 @@
 """The open connections of a gateway, all fed by one bus subscription.
 
+uvicorn ─▶ Socket ── a new client ──▶ Connections.welcome
 reply.<gateway>.<connection> ─▶ Connections.deliver ─▶ Connection.take
 """
 
 import asyncio
 import contextlib
 
-from starlette.websockets import WebSocket
-
 from libs.contract import frames, subjects
 from libs.contract.close_codes import CloseCode
 from libs.contract.frames import SessionDraining
 from services.gateway import metrics
 from services.gateway.connection import CLOSE_SECONDS, Connection, Gateway
+from services.gateway.sockets import Socket
 
 
 class Connections:
@@ -23,17 +23,16 @@ class Connections:
         self._open: dict[str, Connection] = {}
         self._draining = False
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """One client, from its connect to its end."""
-        if self._draining:
-            await websocket.close(CloseCode.DRAINING)  # Before accept: answered with HTTP 403.
-            return
-        connection = Connection(websocket, self._gateway)
+    @property
+    def open(self) -> bool:
+        """Whether new clients may come."""
+        return not self._draining
+
+    def welcome(self, socket: Socket) -> Connection:
+        """A new client."""
+        connection = Connection(socket, self._gateway, ended=self._open.pop)
         self._open[connection.id] = connection
-        try:
-            await connection.run()
-        finally:
-            del self._open[connection.id]
+        return connection
 
     def deliver(self, subject: str, message: bytes) -> None:
         """Hands finished frames from the bus to the connection that the subject names."""
@@ -69,7 +68,7 @@ class Connections:
         async def send_away(connection: Connection, after: float) -> None:
             await asyncio.sleep(after)
             connection.close(CloseCode.DRAINING)
-            await connection.ended.wait()
+            await connection.ended()
 
         away = (send_away(one, seconds * number / len(leaving)) for number, one in enumerate(leaving))
         with contextlib.suppress(TimeoutError):

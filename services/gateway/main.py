@@ -7,13 +7,14 @@ script ── /api/tasks ─▶ Requests ◀─▶ task.v1.command.<verb>
 client ◀═ frame ══ Subscriptions ◀── Topics ◀─ monitoring.v1.host.<host>.sampled, task.v1.task.<id>.updated
 """
 
+from functools import partial
+
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
 from starlette.exceptions import HTTPException
-from starlette.routing import WebSocketRoute
 
 from libs.bus.connection import Bus, BusUnavailable, connect
 from libs.contract import subjects
@@ -28,23 +29,19 @@ from services.gateway import metrics
 from services.gateway.connection import Gateway
 from services.gateway.connections import Connections
 from services.gateway.contract import contract_routes
+from services.gateway.heartbeats import Heartbeats
 from services.gateway.http_tasks import openapi, refuse_address, refuse_parameters, task_routes
 from services.gateway.rate_limits import RateLimits
 from services.gateway.repairs import Repairs
 from services.gateway.requests import Requests
 from services.gateway.settings import Settings
-from services.gateway.sockets import WebSocketProtocol
+from services.gateway.sockets import Socket
 from services.gateway.topics import Topics, opened_topics
-
-# Frames over `max_frame_bytes` get an error frame and the socket lives; a frame over this is not even read (1009).
-MAX_WEBSOCKET_BYTES = 1024**2
 
 log = structlog.get_logger(__name__)
 
 
-def create_app(
-    process: Process, connections: Connections, requests: Requests, bus: Bus, rates: RateLimits, max_body_bytes: int
-) -> FastAPI:
+def create_app(process: Process, requests: Requests, bus: Bus, rates: RateLimits, max_body_bytes: int) -> FastAPI:
     # The page at /docs comes from here too, not from somebody's servers: an installation may have no way out.
     app = FastAPIOffline(
         redoc_url=None,
@@ -57,8 +54,6 @@ def create_app(
     app.add_exception_handler(HTTPException, refuse_address)
     app.router.routes.extend(contract_routes())
     app.router.routes.extend(probe_routes(process, needs={"nats": bus.ping}, likes={"valkey": rates.ping}))
-    # Not FastAPI's decorator: it solves dependencies, of which there are none, at every connect.
-    app.router.routes.append(WebSocketRoute("/ws", connections.serve))
     return app
 
 
@@ -80,18 +75,19 @@ async def gateway(settings: Settings, process: Process) -> None:
             subscriptions=settings.subscriptions,
         )
         connections = Connections(Gateway(gateway_id, requests, topics, repairs, limits, settings.send_queue_bytes))
+        heartbeats = Heartbeats()
         publish_metrics(connections, topics, bus)
         process.keep_running(bus.until_lost(), name="bus")
         process.keep_running(topics.run(), name="topics")
         process.keep_running(repairs.run(), name="repairs")
+        process.keep_running(heartbeats.run(), name="heartbeats")
         async with bus.listening(subjects.all_replies(gateway_id), connections.deliver):
             await serve(
-                create_app(process, connections, requests, bus, rates, settings.max_frame_bytes),
+                create_app(process, requests, bus, rates, settings.max_frame_bytes),
                 process,
                 host=settings.host,
                 port=settings.port,
-                websockets=WebSocketProtocol,
-                max_websocket_bytes=MAX_WEBSOCKET_BYTES,
+                websockets=partial(Socket, connections, heartbeats),
                 drain=lambda: connections.drain(settings.drain_seconds),
             )
 

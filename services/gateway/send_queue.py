@@ -19,7 +19,8 @@ PRESSED_FRAMES = 32
 class SendQueue:
     """Finished frames for one connection. Past `max_bytes` it is `overflowed`, and takes nothing more.
 
-    While nothing waits, a frame goes to `write`, which says whether the socket has taken it; otherwise it waits.
+    While nothing waits, a frame goes to `write`, which says whether the socket has taken it; otherwise it waits until
+    `flush` is called.
     """
 
     def __init__(self, max_bytes: int, *, write: Callable[[bytes], bool]) -> None:
@@ -29,8 +30,7 @@ class SendQueue:
         self._newest: dict[str, _Waiting] = {}
         # The last waiting piece of each answer, while nothing of that answer waits behind it.
         self._last: dict[tuple[int, bytes | None], _Waiting] = {}
-        self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
+        self._emptied: asyncio.Event | None = None
         self.waiting_bytes = 0
         self.overflowed = False
 
@@ -58,13 +58,14 @@ class SendQueue:
             self._last[place.message_id, place.frame_id] = waiting
         self._frames.append(waiting)
         self.waiting_bytes += len(frame)
-        self._filled.set()
 
-    async def get(self) -> bytes:
-        """The next frame. It still counts as waiting until `sent` is called, and does not change any more."""
-        while not self._frames:
-            self._filled.clear()
-            await self._filled.wait()
+    def flush(self) -> None:
+        """The socket may take more again."""
+        while self._frames and self._write(self.get()):
+            self.sent()
+
+    def get(self) -> bytes:
+        """The next of what waits. It still counts as waiting until `sent` is called, and does not change any more."""
         first = self._frames[0]
         if first.newest_of is not None:
             self._newest.pop(first.newest_of, None)
@@ -78,7 +79,7 @@ class SendQueue:
     def sent(self) -> None:
         """The frame that `get` gave is with the socket."""
         self.waiting_bytes -= self._frames.popleft().bytes
-        if not self._frames:
+        if not self._frames and self._emptied is not None:
             self._emptied.set()
 
     def clear(self) -> None:
@@ -91,7 +92,7 @@ class SendQueue:
     async def emptied(self) -> None:
         """Waits until nothing waits."""
         while self._frames:
-            self._emptied.clear()
+            self._emptied = asyncio.Event()
             await self._emptied.wait()
 
     @property

@@ -38,7 +38,7 @@ async def taken(queue: SendQueue) -> list[ChatStreaming]:
     """The pieces that the client gets at last; nothing waits then."""
     told = []
     while queue.waiting_bytes:
-        frame = await queue.get()
+        frame = queue.get()
         queue.sent()
         check_frame(frame)
         if place_of(frame) is not None:
@@ -99,13 +99,13 @@ async def test_what_was_given_to_the_socket_does_not_change_any_more() -> None:
     queue = pressed()
     put(queue, piece(1))
     for _ in range(PRESSED_FRAMES + 1):
-        await queue.get()
+        queue.get()
         queue.sent()
     for _ in range(PRESSED_FRAMES + 1):
         queue.put(OTHER)
-    sending = await queue.get()
+    sending = queue.get()
     put(queue, piece(2))
-    assert await queue.get() == sending
+    assert queue.get() == sending
     queue.sent()
     assert ranges(await taken(queue)) == [(2, 2)]
 
@@ -121,7 +121,7 @@ async def test_answers_under_different_ids_are_joined_apart() -> None:
     texts = dict.fromkeys(sent, "")
     frames_sent = 0
     while queue.waiting_bytes:
-        frame = msgspec.json.decode(await queue.get())
+        frame = msgspec.json.decode(queue.get())
         queue.sent()
         if frame["type"] == "chat:streaming":
             frames_sent += 1
@@ -195,6 +195,6 @@ async def test_nothing_is_written_after_what_did_not_fit() -> None:
 
 
 async def taken_one(queue: SendQueue) -> bytes:
-    frame = await queue.get()
+    frame = queue.get()
     queue.sent()
     return frame
