@@ -21,9 +21,10 @@ class Beaten(Protocol):
 
 
 class Heartbeats:
-    """Of one gateway."""
+    """Of one gateway. Each socket is beaten every `seconds`."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = HEARTBEAT_SECONDS) -> None:
+        self._pause = seconds / GROUPS
         self._groups: list[set[Beaten]] = [set() for _ in range(GROUPS)]
         self._newest = 0
 
@@ -39,6 +40,6 @@ class Heartbeats:
         """For ever. By pauses, not by the clock: after a standstill nobody has missed a beat that was not sent."""
         while True:
             for group in self._groups:
-                await asyncio.sleep(HEARTBEAT_SECONDS / GROUPS)
+                await asyncio.sleep(self._pause)
                 for socket in list(group):
                     socket.beat()

@@ -4,7 +4,7 @@ uvicorn ── request to upgrade ─▶ Socket ── a frame ──▶ Listene
 client ◀═ a frame ══ transport ◀─ Socket.write, close ◀─ SendQueue, `Connection`
 
 `websockets` knows the rules of the handshake and of what clients send (RFC 6455), and does no I/O. What clients get is
-finished text: a header of two to ten bytes, and out. An idle connection through ASGI is 28 coroutines and 170 objects.
+finished text: a header of two to ten bytes, and out (ADR 13, 15).
 """
 
 import asyncio
@@ -107,7 +107,8 @@ class Socket(asyncio.Protocol):
 
     def pause(self) -> None:
         """Reads nothing more of the client for now, so that it feels it."""
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def resume(self) -> None:
         """Reads again."""

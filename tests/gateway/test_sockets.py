@@ -1,16 +1,19 @@
-"""What leaves a gateway past ASGI is WebSocket all the same: a client with a strict parser reads every length."""
+"""The gateway's own sockets are WebSocket all the same, whatever a client sends; a strict one reads all they say."""
 
 import asyncio
 
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from libs.bus.connection import Bus
-from libs.contract import frames, subjects
+from libs.contract import frames, streams, subjects
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from tests.clients import open_socket
 from tests.processes import ServiceProcess
+from tests.waiting import until_answer
 
 SHORTEST = len(frames.encode_error(RequestError(ErrorCode.INTERNAL, "")))
 
@@ -35,3 +38,73 @@ async def test_a_frame_of_any_length_arrives_whole(
         await socket.recv()
         await socket.send('{"type":"chat:history"}')
         assert [await socket.recv(), await socket.recv()] == [frame.decode(), '{"type":"pong"}']
+
+
+async def test_a_message_in_fragments_is_one_frame_also_with_a_ping_between_them(
+    shared_gateway: ServiceProcess,
+) -> None:
+    """RFC 6455, 5.4; the ping is answered with what it says."""
+    async with open_socket(shared_gateway.ws) as socket, asyncio.timeout(10):
+        await socket.recv()
+        parts = [b'{"type":', b'"ping","id":"', "é".encode()[:1], "é".encode()[1:] + b'"}']
+        for number, part in enumerate(parts):
+            opcode = Opcode.CONT if number else Opcode.TEXT
+            socket.transport.write(Frame(opcode, part, fin=number == len(parts) - 1).serialize(mask=True))
+            await (await socket.ping(b"x"))
+        assert await socket.recv() == '{"type":"pong","id":"é"}'
+        await socket.send([b"\x00", b"\x01"])
+        assert "Binary frames are not understood" in await socket.recv()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (Frame(Opcode.TEXT, b"\xff").serialize(mask=True), 1007),
+        (Frame(Opcode.TEXT, b"{}").serialize(mask=False), 1002),
+        (Frame(Opcode.CONT, b"{}").serialize(mask=True), 1002),
+        (Frame(Opcode.TEXT, b"x" * (1024**2 + 1)).serialize(mask=True), 1009),
+        (Frame(Opcode.CLOSE, (4321).to_bytes(2)).serialize(mask=True), 4321),
+    ],
+)
+async def test_what_is_no_frame_closes_the_socket_and_says_why(
+    sent: bytes, code: int, shared_gateway: ServiceProcess
+) -> None:
+    """No text; not masked; a continuation of nothing; too large to read. A goodbye is answered with its own code."""
+    async with open_socket(shared_gateway.ws) as socket, asyncio.timeout(10):
+        await socket.recv()
+        socket.transport.write(sent)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
+    await until_answer(lambda: asyncio.to_thread(lambda: shared_gateway.metric("gateway_connections") == 0))
+
+
+async def test_what_a_client_sent_before_it_left_is_carried_out(chat_bus: Bus, shared_gateway: ServiceProcess) -> None:
+    """Frames and goodbye in one piece: every request is stored, in order."""
+    async with open_socket(shared_gateway.ws) as socket:
+        await socket.recv()
+        for number in range(20):
+            socket.protocol.send_text(f'{{"type":"chat:send","data":{{"message":"{number}"}}}}'.encode())
+        socket.protocol.send_close(1000)
+        socket.transport.write(b"".join(socket.protocol.data_to_send()))
+        stream = chat_bus.jetstream()
+
+        async def stored() -> bool:
+            return (await stream.stream_info(streams.CHAT.name)).state.messages == 20
+
+        await until_answer(stored)
+    told = [await stream.get_msg(streams.CHAT.name, seq) for seq in range(1, 21)]
+    requests = [msgspec.json.decode(one.data or b"", type=ClientRequest) for one in told]
+    assert [msgspec.json.decode(request.data)["message"] for request in requests] == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize("path", ["/", "/ws/", "/wss", "/healthz"])
+async def test_there_is_one_place_for_sockets(path: str, shared_gateway: ServiceProcess) -> None:
+    """Elsewhere HTTP 403. A query is nobody's business."""
+    place = shared_gateway.ws.removesuffix("/ws")
+    with pytest.raises(InvalidStatus, match="403"):
+        async with open_socket(place + path):
+            pass
+    async with open_socket(shared_gateway.ws + "?a=1") as socket:
+        await socket.recv()

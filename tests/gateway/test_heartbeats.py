@@ -1,0 +1,43 @@
+"""The heart of a gateway: every socket has its turn, once a round, and never all of them at once."""
+
+import asyncio
+from contextlib import suppress
+from time import monotonic
+
+from services.gateway.heartbeats import GROUPS, Heartbeats
+from tests.waiting import until
+
+SOCKETS = 200
+ROUND_SECONDS = 0.8
+
+
+class Socket:
+    """Remembers when it was beaten."""
+
+    def __init__(self) -> None:
+        self.group = 0
+        self.beats: list[float] = []
+
+    def beat(self) -> None:
+        self.beats.append(monotonic())
+
+
+async def test_each_has_its_turn_once_a_round_and_few_at_a_time() -> None:
+    """Also if they have all come at the same moment; who has left is left alone."""
+    heartbeats = Heartbeats(ROUND_SECONDS)
+    sockets, left = [Socket() for _ in range(SOCKETS)], Socket()
+    for socket in [*sockets, left]:
+        heartbeats.add(socket)
+    heartbeats.remove(left)
+    beating = asyncio.create_task(heartbeats.run())
+    await until(lambda: all(len(socket.beats) >= 3 for socket in sockets))
+    beating.cancel()
+    with suppress(asyncio.CancelledError):
+        await beating
+    for socket in sockets:
+        first, second, third = socket.beats[:3]
+        assert min(second - first, third - second) >= ROUND_SECONDS * 0.95
+    groups = {socket.group for socket in sockets}
+    assert len(groups) == GROUPS
+    assert all(sum(socket.group == group for socket in sockets) == SOCKETS / GROUPS for group in groups)
+    assert not left.beats
