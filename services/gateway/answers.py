@@ -43,7 +43,6 @@ class Answers:
         self._ended: dict[Key, int] = {}
         self._crowded = False
         """There were too many once, so a frame in the middle of an answer may have had others before it."""
-        repairs.add(self)
 
     @property
     def caller(self) -> Caller:
@@ -69,6 +68,7 @@ class Answers:
         if len(self._expected) < MOST_WATCHED:
             frame_id = _as_json(request.frame_id)
             self._expected[request.request_id, frame_id] = Watched(frame_id, request_id=request.request_id)
+            self._repairs.add(self)
 
     def expect_nothing(self, request_id: str) -> None:
         """The request was refused."""
@@ -87,6 +87,7 @@ class Answers:
                 raise RequestError(ErrorCode.BUSY, f"A connection may watch {MOST_WATCHED} answers at once.")
             self._ended.pop(key, None)
             self._unfinished[key] = watched
+            self._repairs.add(self)
         reply = await ask(resume.question)
         watched.asking = False
         if frames.frame_type(reply) == "error":
@@ -127,6 +128,7 @@ class Answers:
         if request_id is not None:
             self._expected.pop((request_id, key[1]), None)
         watched = self._unfinished[key] = Watched(key[1], message_id=key[0], request_id=request_id)
+        self._repairs.add(self)
         return watched
 
     def _fits(self, watched: Watched, place: Place) -> bool:

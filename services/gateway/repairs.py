@@ -74,6 +74,8 @@ class Watcher(Protocol):
     @property
     def caller(self) -> Caller: ...
 
+    def count(self) -> int: ...
+
     def __iter__(self) -> Iterator[Watched]: ...
 
     def repaired(self, watched: Watched, resumed: Resumed) -> None: ...
@@ -91,6 +93,7 @@ class Repairs:
         self._slots = asyncio.Semaphore(QUESTIONS_AT_ONCE)
 
     def add(self, watcher: Watcher) -> None:
+        """It has something unfinished. When it has nothing any more it is forgotten: most wait for nothing."""
         self._watchers.add(watcher)
 
     def remove(self, watcher: Watcher) -> None:
@@ -114,6 +117,8 @@ class Repairs:
                 lost, losses = losses != self._bus.losses, self._bus.losses
                 now = time.monotonic()
                 for watcher in list(self._watchers):
+                    if not watcher.count():
+                        self._watchers.discard(watcher)
                     for watched in watcher:
                         if (lost or watched.ask_at <= now) and not watched.asking:
                             self._start(watcher, watched, "loss" if lost else "silence")
