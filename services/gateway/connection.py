@@ -4,7 +4,7 @@ client ══ text ══▶ Socket ─▶ Connection.hear ─▶ Requests ─�
 client ◀═ text ══ Socket ◀─ SendQueue ◀┬─ Answers ◀─ Connection.take ◀─ Connections.deliver
                                        └─ Subscriptions ◀─ topics
 
-An idle connection is a handful of objects: it has no task, no lock and no queue until something is to be done.
+An idle connection has no task: one is made for the frames in hand, for a question, for its end (ADR 15).
 """
 
 import asyncio

@@ -133,7 +133,7 @@ class Socket(asyncio.Protocol):
 
     def beat(self) -> None:
         """Who has not answered the ping before is gone; the others get the next one."""
-        if self._rfc.state is not OPEN:
+        if self._rfc.state is not OPEN or self._transport.is_closing():
             return
         if self._unanswered:
             self._rfc.fail(Rfc6455Code.INTERNAL_ERROR, "keepalive ping timeout")
@@ -237,8 +237,8 @@ class Socket(asyncio.Protocol):
             self._deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
     def _flush(self) -> None:
-        for data in self._rfc.data_to_send():
-            self._transport.write(data)
+        for told in self._rfc.data_to_send():
+            self._transport.write(told)
 
 
 def _header(length: int) -> bytes:
