@@ -57,22 +57,22 @@ async def test_a_message_in_fragments_is_one_frame_also_with_a_ping_between_them
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"),
+    ("frame", "masked", "code"),
     [
-        (Frame(Opcode.TEXT, b"\xff").serialize(mask=True), 1007),
-        (Frame(Opcode.TEXT, b"{}").serialize(mask=False), 1002),
-        (Frame(Opcode.CONT, b"{}").serialize(mask=True), 1002),
-        (Frame(Opcode.TEXT, b"x" * (1024**2 + 1)).serialize(mask=True), 1009),
-        (Frame(Opcode.CLOSE, (4321).to_bytes(2)).serialize(mask=True), 4321),
+        (Frame(Opcode.TEXT, b"\xff"), True, 1007),
+        (Frame(Opcode.TEXT, b"{}"), False, 1002),
+        (Frame(Opcode.CONT, b"{}"), True, 1002),
+        (Frame(Opcode.TEXT, b"x" * (1024**2 + 1)), True, 1009),
+        (Frame(Opcode.CLOSE, (4321).to_bytes(2)), True, 4321),
     ],
 )
 async def test_what_is_no_frame_closes_the_socket_and_says_why(
-    sent: bytes, code: int, shared_gateway: ServiceProcess
+    frame: Frame, masked: bool, code: int, shared_gateway: ServiceProcess
 ) -> None:
     """No text; not masked; a continuation of nothing; too large to read. A goodbye is answered with its own code."""
     async with open_socket(shared_gateway.ws) as socket, asyncio.timeout(10):
         await socket.recv()
-        socket.transport.write(sent)
+        socket.transport.write(frame.serialize(mask=masked))
         with pytest.raises(ConnectionClosed) as closed:
             await socket.recv()
     assert closed.value.rcvd is not None
