@@ -156,7 +156,11 @@ class Socket(asyncio.Protocol):
                 self._shake_hands(event)
             else:
                 self._take(cast("Frame", event))
-        self._flush()
+        if self._takes or self._rfc.state is not OPEN:
+            self._flush()
+        else:
+            # Answers to the pings of a client that does not read them would pile up here.
+            self._rfc.data_to_send()
         if self._rfc.eof_sent:
             # Goodbye has been said on both sides, or what came is no WebSocket.
             self._hang_up()
@@ -206,7 +210,8 @@ class Socket(asyncio.Protocol):
         elif frame.opcode < Opcode.CLOSE:
             if frame.opcode is not Opcode.CONT:
                 self._text = frame.opcode is Opcode.TEXT
-            self._fragments.append(bytes(frame.data))
+            if frame.data:
+                self._fragments.append(bytes(frame.data))
             if frame.fin:
                 whole = b"".join(self._fragments)
                 self._fragments.clear()

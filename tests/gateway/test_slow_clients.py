@@ -12,6 +12,7 @@ import msgspec
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 from libs.bus.connection import Bus
 from libs.client.connection import Answer
@@ -45,6 +46,24 @@ async def test_who_reads_again_is_told_that_it_was_too_slow(bus: Bus, gateway: S
                 while True:
                     await slow.recv()
     assert slow.close_code == 4102
+
+
+async def test_who_pings_and_does_not_read_costs_nothing(gateway: ServiceProcess) -> None:
+    """The answers to 40 MB of pings do not wait for it anywhere. It is still there when it reads again."""
+    ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
+    async with open_socket(gateway.ws) as rude, open_socket(gateway.ws) as other:
+        await rude.recv()
+        await other.recv()
+        process = psutil.Process(gateway.process.pid)
+        before = process.memory_info().rss
+        rude.transport.pause_reading()
+        for _ in range(300):
+            rude.transport.write(ping * 1000)
+            await (await other.ping())
+        assert process.memory_info().rss - before < 4 * MIB
+        rude.transport.resume_reading()
+        await rude.send('{"type":"ping"}')
+        assert await asyncio.wait_for(rude.recv(), 10) == '{"type":"pong"}'
 
 
 async def test_who_stops_reading_costs_two_mebibytes_at_most_and_nobody_elses_frames(
