@@ -34,7 +34,11 @@ from services.chat_worker.store_reading import (
 from services.chat_worker.tables import conversations, messages
 
 _NO_LEASE = {"lease_owner": None, "lease_until": None}
-_LENGTHS = {column.name: column.type.length for column in messages.c if isinstance(column.type, String)}
+_LENGTHS = {
+    column.name: column.type.length
+    for column in messages.c
+    if isinstance(column.type, String) and column.type.length is not None
+}
 
 # Built once, because to build a statement anew takes longer than to run it. `of_…` says which row; parameters named
 # like a column are its new value.
@@ -210,7 +214,8 @@ def finish(connection: Connection, running: StoredMessage, outcome: Outcome) -> 
     ended = msgspec.structs.asdict(outcome)
     # What a model server says has no bound; a column has.
     for name in _LENGTHS.keys() & ended.keys():
-        ended[name] = ended[name] and ended[name][: _LENGTHS[name]]
+        if ended[name] is not None and len(ended[name]) > _LENGTHS[name]:
+            ended[name] = ended[name][: _LENGTHS[name]]
     if not _execute_on_running(connection, _UPDATE_RUNNING, running.id, running.epoch, ended | _NO_LEASE):
         return None
     connection.execute(_UPDATE_CONVERSATION, {"of_id": running.conversation_id, "updated_at": present()})

@@ -149,14 +149,15 @@ async def test_a_slow_reader_is_not_blamed_on_the_server(model: ScriptedModel, s
 async def test_a_watchdog_lets_a_cancellation_through(rings_before_delivery: bool) -> None:
     """Also when it rings between the cancellation and its arrival."""
     loop = asyncio.get_running_loop()
-    watchdog = Watchdog(loop.time() + 60)
+    made: asyncio.Future[Watchdog] = loop.create_future()
 
     async def wait() -> None:
-        with watchdog:
+        made.set_result(Watchdog(loop.time() + 60))
+        with made.result():
             await asyncio.Event().wait()
 
     waiting = asyncio.create_task(wait())
-    await asyncio.sleep(0)
+    watchdog = await made
     if rings_before_delivery:
         watchdog.set_due(loop.time())
         await asyncio.sleep(0)  # the next turn of the loop: this task first, then the timers

@@ -41,7 +41,9 @@ async def test_a_finished_answer_has_all_that_its_worker_says(store: Store) -> N
     """The returned row is the stored row."""
     answer = await running(store)
     expected = structs.replace(answer, **structs.asdict(OUTCOME))
-    assert await store.finish(answer, OUTCOME) == expected
+    finished = await store.finish(answer, OUTCOME)
+    assert finished == expected
+    assert finished.status is OUTCOME.status
     assert await store.answer(answer.id) == expected
 
 
