@@ -212,6 +212,9 @@ class Bus:
 
     async def _on_error(self, error: Exception) -> None:
         # An exception that leaves a callback ends nats-py's read loop without a word: log, never raise.
+        if asyncio.current_task() is self._client._reconnection_task and self._writer is not None:  # noqa: SLF001
+            # A server that accepts and says nothing (frozen, full): nats-py forgets the socket and makes the next one.
+            self._writer.close()
         if isinstance(error, nats.errors.SlowConsumerError):
             self.losses += 1
             # Called for each of them, when there is no time for a line each.
@@ -237,13 +240,15 @@ class Bus:
         if not self._leaving:
             self._lost.set()
 
+    @property
+    def _writer(self) -> asyncio.StreamWriter | None:
+        # nats-py offers no way to reach its socket.
+        return getattr(self._client._transport, "_io_writer", None)  # noqa: SLF001
+
     def _set_tcp_timeout(self) -> None:
         option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
-        transport = self._client._transport  # noqa: SLF001 (nats-py offers no way to reach its socket)
-        if option is None or transport is None:
-            return
-        writer: asyncio.StreamWriter = transport._io_writer  # type: ignore[attr-defined] # noqa: SLF001 (as above)
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, TCP_USER_TIMEOUT_MS)
+        if option is not None and self._writer is not None:
+            self._writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, TCP_USER_TIMEOUT_MS)
 
     async def _watch_read_loop(self) -> None:
         # An unforeseen exception ends nats-py's read loop while `is_connected` stays true.
