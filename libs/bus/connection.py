@@ -161,14 +161,10 @@ class Bus:
 
     @contextlib.asynccontextmanager
     async def _subscribed(
-        self, subject: str, callback: Callable[[Msg], Awaitable[None]] | None = None, *, queue: str = ""
+        self, subject: str, take: Callable[[Msg], Awaitable[None]] | None = None, *, queue: str = ""
     ) -> AsyncIterator[Subscription]:
         subscription = await self._client.subscribe(
-            subject,
-            queue=queue,
-            cb=callback,
-            pending_msgs_limit=MAX_UNREAD_MESSAGES,
-            pending_bytes_limit=MAX_UNREAD_BYTES,
+            subject, queue=queue, cb=take, pending_msgs_limit=MAX_UNREAD_MESSAGES, pending_bytes_limit=MAX_UNREAD_BYTES
         )
         try:
             yield subscription
@@ -213,8 +209,7 @@ class Bus:
     async def _on_error(self, error: Exception) -> None:
         # An exception that leaves a callback ends nats-py's read loop without a word: log, never raise.
         if asyncio.current_task() is self._client._reconnection_task and self._writer is not None:  # noqa: SLF001
-            # A server that accepts and says nothing (frozen, full): nats-py forgets the socket and makes the next one.
-            self._writer.close()
+            self._writer.close()  # A frozen server has accepted it; nats-py forgets it and makes the next one.
         if isinstance(error, nats.errors.SlowConsumerError):
             self.losses += 1
             # Called for each of them, when there is no time for a line each.
@@ -288,10 +283,8 @@ async def connect(url: str, *, name: str, startup_seconds: float = 10) -> AsyncI
             )
     except (TimeoutError, nats.errors.Error, OSError) as error:
         await client.close()
-        raise BusUnavailable(
-            f"NATS does not answer at {without_password(url)} within {startup_seconds:g} s. "
-            "Start it, or correct NATS_URL."
-        ) from error
+        where = f"{without_password(url)} within {startup_seconds:g} s"
+        raise BusUnavailable(f"NATS does not answer at {where}. Start it, or correct NATS_URL.") from error
     bus._set_tcp_timeout()  # noqa: SLF001
     watchdog = asyncio.create_task(bus._watch_read_loop(), name="bus watchdog")  # noqa: SLF001
     try:
