@@ -1,85 +1,38 @@
 """Requests that have outlived two workers: one of them may kill the third one, too, and must take no other with it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from shutil import copy
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
-from msgspec import Raw
 
 from libs.bus.connection import Bus
-from libs.bus.work_queue import WorkItem, WorkQueue, store
-from libs.contract import streams, subjects
-from libs.contract.chat import ChatSend
-from libs.contract.frames import ClientRequest
+from libs.bus.work_queue import WorkItem
+from libs.contract import subjects
 from libs.contract.generations import GenerationCommand
 from libs.contract.ids import LOCAL_USER
-from libs.database.engine import opened_engine
 from services.chat_worker import answering
-from services.chat_worker.answering import Answering
-from services.chat_worker.generations import MAX_ATTEMPTS, Generations
-from services.chat_worker.lm_studio.exchange import Deadlines
-from services.chat_worker.lm_studio.sources import open_sources
+from services.chat_worker.generations import MAX_ATTEMPTS
 from services.chat_worker.records import Claimed, NewRequest
 from services.chat_worker.store import Store
+from tests.chat_worker.workers import ask, worker
 from tests.scripted_model.server import ScriptedModel
 from tests.waiting import until, until_answer
 
-PATIENT = Deadlines(connect=5, first_byte=60, idle=60, total=60)
 # Answered in part, and then the model server is silent: it runs until somebody ends it.
 MODEL = "stall"
 REQUESTS = ("r1", "r2", "r3")
 
-Handler = Callable[[WorkItem], Awaitable[None]]
-
 
 @pytest.fixture
-async def outlived(sqlite_chat_file: Path, tmp_path: Path, bus: Bus) -> AsyncIterator[Store]:
+async def outlived(sqlite_store: Store, bus: Bus) -> Store:
     """Three requests that two workers have died of, or beside, and that come again."""
-    file = copy(sqlite_chat_file, tmp_path / "chat.db")
-    async with opened_engine(f"sqlite+aiosqlite:///{file}") as engine:
-        kept = Store(engine)
-        for request_id in REQUESTS:
-            answer = (await kept.record(NewRequest(LOCAL_USER, request_id, None, request_id, MODEL))).answer
-            for _ in range(MAX_ATTEMPTS - 1):
-                dying = await kept.claim(answer.id, worker="dead", lease_ms=0, max_attempts=MAX_ATTEMPTS)
-                assert isinstance(dying, Claimed)
-            data = Raw(msgspec.json.encode(ChatSend(message=request_id, model=MODEL, request_id=request_id)))
-            request = ClientRequest(
-                request_id=request_id, user=LOCAL_USER, reply="reply.g.c", type="chat:send", data=data
-            )
-            await store(bus, streams.CHAT, subjects.chat_send(None), msgspec.json.encode(request), dedupe_id=request_id)
-        yield kept
-
-
-@asynccontextmanager
-async def worker(
-    name: str, bus: Bus, kept: Store, model: ScriptedModel, ended: Callable[[WorkItem], None] = lambda _: None
-) -> AsyncIterator[None]:
-    """Answers requests as the process does, until the block is left; `ended` hears of each turn of an item."""
-    async with open_sources(
-        f"{model.url}/v1", api_key=None, default=None, fallback_url="", deadlines=PATIENT
-    ) as sources:
-        generations = Generations(kept, bus, sources, worker=name, system_prompt="")
-        handler = Answering(kept, bus, generations)
-
-        async def handle(item: WorkItem) -> None:
-            await handler.handle(item)
-            ended(item)
-
-        queue = WorkQueue(bus, streams.CHAT, handle, slots=10)
-        running = asyncio.create_task(queue.run())
-        checkpoints = asyncio.create_task(generations.checkpoint_forever())
-        beats = asyncio.create_task(generations.lease.beat_forever())
-        yield
-        queue.stop()
-        generations.hand_back()
-        await running
-        checkpoints.cancel()
-        beats.cancel()
+    for request_id in REQUESTS:
+        answer = (await sqlite_store.record(NewRequest(LOCAL_USER, request_id, None, request_id, MODEL))).answer
+        for _ in range(MAX_ATTEMPTS - 1):
+            dying = await sqlite_store.claim(answer.id, worker="dead", lease_ms=0, max_attempts=MAX_ATTEMPTS)
+            assert isinstance(dying, Claimed)
+        await ask(bus, request_id, model=MODEL)
+    return sqlite_store
 
 
 async def attempts(kept: Store) -> list[int]:
@@ -95,7 +48,7 @@ async def test_two_workers_begin_two_of_them_and_the_third_one_waits(
     put_off: list[WorkItem] = []
     async with ScriptedModel.running() as model, AsyncExitStack() as workers:
         for name in ("w1", "w2"):
-            await workers.enter_async_context(worker(name, bus, outlived, model, put_off.append))
+            await workers.enter_async_context(worker(name, bus, outlived, model, ended=put_off.append))
 
         async def begun(*expected: int) -> bool:
             return await attempts(outlived) == list(expected)
