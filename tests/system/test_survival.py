@@ -31,7 +31,7 @@ pytestmark = pytest.mark.thorough
 async def test_a_worker_that_was_frozen_for_ten_seconds_shows_nothing_when_it_wakes_up(
     fragile: RunningStack,
 ) -> None:
-    """Its lease is 4 s. Heard at the bus itself: not one piece of its epoch after its successor has begun."""
+    """Its lease is 3 s. Heard at the bus itself: not one piece of its epoch after its successor has begun."""
     pieces: list[dict[str, Any]] = []
 
     def hear(_: str, message: bytes) -> None:
