@@ -73,12 +73,12 @@ class Connection:
         self.subscriptions = Subscriptions(
             gateway.topics, self._caller.user, self.put, limit=gateway.limits.subscriptions
         )
+        # Before the handshake has begun: nothing comes before it, not even `session:draining`.
+        self.put(frames.encode("session:ready", self._ready()))
 
     async def run(self) -> None:
         """Serves the client until it leaves, reads too slowly, or is sent away."""
         try:
-            # Before the handshake has ended: nothing comes before it, not even `session:draining`.
-            self.put(frames.encode("session:ready", self._ready()))
             await self._websocket.accept()
             await self._exchange()
         except WebSocketDisconnect:

@@ -21,14 +21,16 @@ class Connections:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._open: dict[str, Connection] = {}
-        self._draining = False
+        # What everybody is told while this gateway goes away.
+        self._goodbye: bytes | None = None
 
     async def serve(self, websocket: WebSocket) -> None:
         """One client, from its connect to its end."""
-        if self._draining:
-            await websocket.close(CloseCode.DRAINING)  # Before accept: answered with HTTP 403.
-            return
         connection = Connection(websocket, self._gateway)
+        if self._goodbye is not None:
+            # Accepted all the same: a browser that is refused sees neither why nor what to do.
+            connection.put(self._goodbye)
+            connection.close(CloseCode.DRAINING)
         self._open[connection.id] = connection
         try:
             await connection.run()
@@ -60,11 +62,10 @@ class Connections:
 
     async def drain(self, seconds: float) -> None:
         """Sends every client away, evenly over `seconds`, so that they do not all reconnect at the same moment."""
-        self._draining = True
+        self._goodbye = frames.encode("session:draining", SessionDraining(reconnect_within_ms=int(seconds * 1000)))
         leaving = list(self._open.values())
-        told = frames.encode("session:draining", SessionDraining(reconnect_within_ms=int(seconds * 1000)))
         for connection in leaving:
-            connection.put(told)
+            connection.put(self._goodbye)
 
         async def send_away(connection: Connection, after: float) -> None:
             await asyncio.sleep(after)

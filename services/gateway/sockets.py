@@ -11,6 +11,9 @@ from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
+from libs.contract.close_codes import CloseCode
+from services.gateway import metrics
+
 _EXTENSION = "orquestrador.write"
 
 # RFC 6455, 5.2: a final text frame; servers do not mask. Up to 125 bytes the length stands in the second byte.
@@ -28,6 +31,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.handshake_initiated and not self.handshake_complete:
             self.scope["extensions"][_EXTENSION] = {"write": self.write}
+
+    def keepalive_timeout(self) -> None:
+        """A ping was not answered in time. uvicorn's own closes with 1011, which says that the server is at fault."""
+        self.pong_timer = None
+        self.pending_ping_payload = None
+        if self.close_sent or self.transport.is_closing():
+            return
+        metrics.CLOSED.labels(CloseCode.HEARTBEAT_MISSED.name.lower()).inc()
+        self.conn.fail(CloseCode.HEARTBEAT_MISSED, "heartbeat missed")
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
 
     def write(self, payload: bytes) -> bool:
         """Sends UTF-8 text as one frame, now. False: the client does not read fast enough, or is leaving.
