@@ -406,9 +406,10 @@ export type FrameId = string | number;
 /**
  * Why the server has closed the connection.
  * - 4102: The client left too much unread. Reconnect with backoff.
+ * - 4103: The client has not answered the server's ping. Reconnect with backoff.
  * - 4200: This gateway goes away. Reconnect, anywhere, within the window of `session:draining`.
  */
-export type CloseCode = 4102 | 4200;
+export type CloseCode = 4102 | 4103 | 4200;
 
 /** Why an answer did not become complete. */
 export interface AnswerError {

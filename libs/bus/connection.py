@@ -161,14 +161,10 @@ class Bus:
 
     @contextlib.asynccontextmanager
     async def _subscribed(
-        self, subject: str, callback: Callable[[Msg], Awaitable[None]] | None = None, *, queue: str = ""
+        self, subject: str, take: Callable[[Msg], Awaitable[None]] | None = None, *, queue: str = ""
     ) -> AsyncIterator[Subscription]:
         subscription = await self._client.subscribe(
-            subject,
-            queue=queue,
-            cb=callback,
-            pending_msgs_limit=MAX_UNREAD_MESSAGES,
-            pending_bytes_limit=MAX_UNREAD_BYTES,
+            subject, queue=queue, cb=take, pending_msgs_limit=MAX_UNREAD_MESSAGES, pending_bytes_limit=MAX_UNREAD_BYTES
         )
         try:
             yield subscription
@@ -212,6 +208,8 @@ class Bus:
 
     async def _on_error(self, error: Exception) -> None:
         # An exception that leaves a callback ends nats-py's read loop without a word: log, never raise.
+        if asyncio.current_task() is self._client._reconnection_task and self._writer is not None:  # noqa: SLF001
+            self._writer.close()  # A frozen server has accepted it; nats-py forgets it and makes the next one.
         if isinstance(error, nats.errors.SlowConsumerError):
             self.losses += 1
             # Called for each of them, when there is no time for a line each.
@@ -237,13 +235,15 @@ class Bus:
         if not self._leaving:
             self._lost.set()
 
+    @property
+    def _writer(self) -> asyncio.StreamWriter | None:
+        # nats-py offers no way to reach its socket.
+        return getattr(self._client._transport, "_io_writer", None)  # noqa: SLF001
+
     def _set_tcp_timeout(self) -> None:
         option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
-        transport = self._client._transport  # noqa: SLF001 (nats-py offers no way to reach its socket)
-        if option is None or transport is None:
-            return
-        writer: asyncio.StreamWriter = transport._io_writer  # type: ignore[attr-defined] # noqa: SLF001 (as above)
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, TCP_USER_TIMEOUT_MS)
+        if option is not None and self._writer is not None:
+            self._writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, TCP_USER_TIMEOUT_MS)
 
     async def _watch_read_loop(self) -> None:
         # An unforeseen exception ends nats-py's read loop while `is_connected` stays true.
@@ -283,10 +283,8 @@ async def connect(url: str, *, name: str, startup_seconds: float = 10) -> AsyncI
             )
     except (TimeoutError, nats.errors.Error, OSError) as error:
         await client.close()
-        raise BusUnavailable(
-            f"NATS does not answer at {without_password(url)} within {startup_seconds:g} s. "
-            "Start it, or correct NATS_URL."
-        ) from error
+        where = f"{without_password(url)} within {startup_seconds:g} s"
+        raise BusUnavailable(f"NATS does not answer at {where}. Start it, or correct NATS_URL.") from error
     bus._set_tcp_timeout()  # noqa: SLF001
     watchdog = asyncio.create_task(bus._watch_read_loop(), name="bus watchdog")  # noqa: SLF001
     try:

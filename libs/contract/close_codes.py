@@ -10,10 +10,12 @@ class CloseCode(IntEnum):
     """Why the server has closed the connection."""
 
     TOO_SLOW = 4102
+    HEARTBEAT_MISSED = 4103
     DRAINING = 4200
 
 
 MEANINGS = {
     CloseCode.TOO_SLOW: "The client left too much unread. Reconnect with backoff.",
+    CloseCode.HEARTBEAT_MISSED: "The client has not answered the server's ping. Reconnect with backoff.",
     CloseCode.DRAINING: "This gateway goes away. Reconnect, anywhere, within the window of `session:draining`.",
 }

@@ -46,7 +46,7 @@ CHAT = WorkStream(
     duplicate_window_seconds=120,
     consumer="chat_worker",
     # A dead worker's requests come back after this long; a live one beats three times as often.
-    ack_wait_seconds=4,
+    ack_wait_seconds=3,
     max_ack_pending=10_000,
 )
 

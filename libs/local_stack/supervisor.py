@@ -16,8 +16,8 @@ from libs.local_stack.start_error import StartError
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-# Alive for so long, a program counts as healthy and its next death starts from the first pause.
-HEALTHY_SECONDS = 60.0
+# Alive for so long, a program counts as healthy and its next death starts from the first pause. As Docker has it.
+HEALTHY_SECONDS = 10.0
 READY_SECONDS = 30.0
 ASK_EVERY_SECONDS = 0.05
 # A program that dies so often before it was ever ready will not get ready.

@@ -12,11 +12,12 @@ only when its answer has ended and its asker was told: until then, whatever dies
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from time import monotonic
 
 import msgspec
 import structlog
 
-from libs.bus.connection import Bus, BusUnavailable, NobodyListens
+from libs.bus.connection import Bus, BusUnavailable
 from libs.bus.work_queue import WorkItem, store
 from libs.contract import frames, streams, subjects
 from libs.contract.chat import ChatSend, MessageStatus
@@ -141,10 +142,11 @@ class Answering:
                     await self._tell(asker, chat_frames.queued_frame(answer, position, asker))
                 await item.later(min(TURN_SECONDS * position, LONGEST_TURN_SECONDS))
             case RunningElsewhere(answer, lease_left_ms):
-                if await self._follow(answer, asker):
+                free_at = monotonic() + lease_left_ms / 1000
+                if await self._follow(answer, asker, lease_left=lease_left_ms / 1000):
                     await item.done()
                 else:
-                    await item.later(min(lease_left_ms / 1000, RETRY_SECONDS))
+                    await item.later(min(max(free_at - monotonic(), 0), RETRY_SECONDS))
 
     async def _begun(self, item: WorkItem, request: ClientRequest, send: ChatSend) -> Begun:
         new = _new_request(request, send)
@@ -169,15 +171,20 @@ class Answering:
                 if error.code.retryable:
                     raise
 
-    async def _follow(self, answer: StoredMessage, asker: Asker) -> bool:
+    async def _follow(self, answer: StoredMessage, asker: Asker, *, lease_left: float) -> bool:
         """Lets the asker watch the answer where it runs, to its end. False: it does not run there any more."""
         command = msgspec.json.encode(GenerationCommand("attach", asker))
         followed = False
+        # A worker that is frozen says nothing, and once its lease has run out the answer may be had.
+        patience = min(lease_left, JOIN_SECONDS)
         while not self._generations.handing_back.is_set():
             try:
-                reply = await self._bus.request(subjects.chat_generation(answer.id), command, timeout=JOIN_SECONDS)
-            except NobodyListens:
+                reply = await self._bus.request(subjects.chat_generation(answer.id), command, timeout=patience)
+            except BusUnavailable:
+                raise
+            except RequestError:
                 return False
+            patience = JOIN_SECONDS
             status = _replies.decode(reply).status
             if status.terminal:
                 return True

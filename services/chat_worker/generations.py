@@ -1,7 +1,7 @@
 """The answers that this worker runs: claimed, generated, saved, told; kept alive by checkpoints.
 
 claim ─▶ Generation ◀── pieces ── ModelClient ◀── prompt ── context
-             │  every 1.2 s: text + lease ─▶ Store.checkpoint (gone? then fenced)
+             │  every 0.9 s: text + lease ─▶ Store.checkpoint (gone? then fenced)
              └─ at the end ─▶ Store.finish ─▶ `done` frame
 """
 
@@ -28,8 +28,8 @@ from services.chat_worker.store import Store
 log = structlog.get_logger(__name__)
 
 # A worker that has not renewed for so long is taken for dead; three renewals fit in, so two may fail.
-LEASE_MS = 4000
-CHECKPOINT_SECONDS = 1.2
+LEASE_MS = 3000
+CHECKPOINT_SECONDS = 0.9
 # A request that has killed its worker so often is not tried again.
 MAX_ATTEMPTS = 3
 SAVE_RETRY_SECONDS = 0.5

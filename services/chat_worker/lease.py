@@ -12,7 +12,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 0.5
-# A loop so busy that it misses so many beats is no reason to doubt: its lease is renewed every 1.2 s.
+# A loop so busy that it misses so many beats is no reason to doubt: its lease is renewed every 0.9 s.
 STILL_SECONDS = 1.5
 
 

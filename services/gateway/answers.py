@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import msgspec
 
 from libs.contract import frames
+from libs.contract.chat import MessageStatus
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest, FrameId
 from libs.contract.generations import Resumed
@@ -166,7 +167,7 @@ class Answers:
         if resumed.running or resumed.status.terminal:
             watched.heard(time.monotonic())
         else:
-            watched.later(time.monotonic())
+            watched.later(time.monotonic(), soon=resumed.status is MessageStatus.STREAMING)
 
     def not_repaired(self, watched: Watched, error: RequestError) -> None:
         """No worker could be asked, or there is no such answer (any more)."""

@@ -21,17 +21,17 @@ class Connections:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._open: dict[str, Connection] = {}
-        self._draining = False
-
-    @property
-    def open(self) -> bool:
-        """Whether new clients may come."""
-        return not self._draining
+        # What everybody is told while this gateway goes away.
+        self._goodbye: bytes | None = None
 
     def welcome(self, socket: Socket) -> Connection:
         """A new client."""
         connection = Connection(socket, self._gateway, ended=self._open.pop)
         self._open[connection.id] = connection
+        if self._goodbye is not None:
+            # Let in all the same: a browser that is refused sees neither why nor what to do.
+            connection.put(self._goodbye)
+            connection.close(CloseCode.DRAINING)
         return connection
 
     def deliver(self, subject: str, message: bytes) -> None:
@@ -59,11 +59,10 @@ class Connections:
 
     async def drain(self, seconds: float) -> None:
         """Sends every client away, evenly over `seconds`, so that they do not all reconnect at the same moment."""
-        self._draining = True
+        self._goodbye = frames.encode("session:draining", SessionDraining(reconnect_within_ms=int(seconds * 1000)))
         leaving = list(self._open.values())
-        told = frames.encode("session:draining", SessionDraining(reconnect_within_ms=int(seconds * 1000)))
         for connection in leaving:
-            connection.put(told)
+            connection.put(self._goodbye)
 
         async def send_away(connection: Connection, after: float) -> None:
             await asyncio.sleep(after)

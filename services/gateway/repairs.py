@@ -27,8 +27,10 @@ log = structlog.get_logger(__name__)
 
 # A model that reads a long prompt is silent for longer, and then asking costs little and sends nothing.
 SILENCE_SECONDS = 3.0
-# Until the next question about an answer that nobody runs at the moment: twice as long each time, between these.
-FIRST_PAUSE_SECONDS = 0.5
+# Until the next question about an answer that nobody runs at the moment. One that was running is taken over within
+# seconds, and who came back meanwhile is told only when it asks. One that waits for its turn may wait for long: twice
+# as long each time, between these.
+FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 2.0
 # Of one answer, however many gaps it has.
 BETWEEN_QUESTIONS_SECONDS = 0.05
@@ -62,9 +64,9 @@ class Watched:
         self.ask_at = now + SILENCE_SECONDS
         self.pause = 0.0
 
-    def later(self, now: float) -> None:
-        """Nobody has it at the moment."""
-        self.pause = min(max(2 * self.pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    def later(self, now: float, *, soon: bool = False) -> None:
+        """Nobody has it at the moment. `soon`: somebody will."""
+        self.pause = FIRST_PAUSE_SECONDS if soon else min(2 * self.pause or FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         self.not_before = self.ask_at = now + self.pause
 
 

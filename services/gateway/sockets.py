@@ -17,6 +17,8 @@ from websockets.protocol import OPEN, Side
 from websockets.protocol import Protocol as Rfc6455
 from websockets.server import ServerProtocol
 
+from libs.contract.close_codes import CloseCode
+from services.gateway import metrics
 from services.gateway.heartbeats import Heartbeats
 
 PATH = "/ws"
@@ -47,10 +49,6 @@ class Listener(Protocol):
 
 class Door(Protocol):
     """Where new clients come in."""
-
-    @property
-    def open(self) -> bool:
-        """Whether they may. Otherwise they are answered with HTTP 403."""
 
     def welcome(self, socket: "Socket") -> Listener:
         """A client whose handshake is done."""
@@ -136,7 +134,8 @@ class Socket(asyncio.Protocol):
         if self._rfc.state is not OPEN or self._transport.is_closing():
             return
         if self._unanswered:
-            self._rfc.fail(Rfc6455Code.INTERNAL_ERROR, "keepalive ping timeout")
+            metrics.CLOSED.labels(CloseCode.HEARTBEAT_MISSED.name.lower()).inc()
+            self._rfc.fail(CloseCode.HEARTBEAT_MISSED, "heartbeat missed")
             self._hang_up()
         else:
             self._unanswered = True
@@ -192,7 +191,7 @@ class Socket(asyncio.Protocol):
     def _shake_hands(self, request: Request) -> None:
         handshake = cast("ServerProtocol", self._rfc)
         response = handshake.accept(request)
-        if handshake.handshake_exc is None and not (request.path.partition("?")[0] == PATH and self._door.open):
+        if handshake.handshake_exc is None and request.path.partition("?")[0] != PATH:
             response = handshake.reject(403, "")
         handshake.send_response(response)
         if handshake.state is not OPEN:

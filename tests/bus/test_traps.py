@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
+from nats.aio.transport import TcpTransport
 from structlog.testing import capture_logs
 
 from libs.bus import connection
@@ -138,6 +140,30 @@ async def test_work_is_done_with_either_form_of_acknowledgement(newer_acks: Serv
         queue.stop()
         await running
     assert deliveries == [1, 2]
+
+
+async def test_each_attempt_to_connect_again_hangs_up_before_the_next_one(
+    nats: Server, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel accepts for a frozen server, so each attempt has a socket; nats-py leaves them to chance."""
+    transport = bus._client._transport
+    assert isinstance(transport, TcpTransport)
+    connect_again = transport.connect
+    hung_up: list[bool] = []
+
+    async def noting(*where: Any, **how: Any) -> None:
+        assert transport._io_writer is not None
+        hung_up.append(transport._io_writer.is_closing())
+        await connect_again(*where, **how)
+
+    monkeypatch.setattr(transport, "connect", noting)
+    nats.freeze()
+    await bus._client.force_reconnect()
+    await until(lambda: len(hung_up) == 3)
+    nats.thaw()
+    await until(lambda: bus.reconnects == 1)
+    await bus.ping()
+    assert all(hung_up)
 
 
 @pytest.mark.thorough

@@ -1,6 +1,8 @@
 """Two workers' stores on one database, and what most tests need to have happened before."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from shutil import copy
 
 import pytest
 
@@ -18,3 +20,11 @@ async def stores(chat_url: str) -> AsyncIterator[tuple[Store, Store]]:
 @pytest.fixture
 def store(stores: tuple[Store, Store]) -> Store:
     return stores[0]
+
+
+@pytest.fixture
+async def sqlite_store(sqlite_chat_file: Path, tmp_path: Path) -> AsyncIterator[Store]:
+    """For tests that are about something else than the database."""
+    file = copy(sqlite_chat_file, tmp_path / "chat.db")
+    async with opened_engine(f"sqlite+aiosqlite:///{file}") as engine:
+        yield Store(engine)

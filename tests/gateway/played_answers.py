@@ -66,6 +66,7 @@ class PlayedAnswer:
         self.reply = ""
         self.frame_id: FrameId | None = None
         self.running: bool | None = True
+        self.status = MessageStatus.STREAMING
         self.missing: list[ChatStreaming | bytes] = []
         """Sent to whoever asks, as one message."""
         self.asked: list[tuple[str, ChatResume]] = []
@@ -92,7 +93,7 @@ class PlayedAnswer:
             return frames.encode_error(error, frame_id=request.frame_id)
         if self.missing:
             await self.say(*self.missing)
-        return msgspec.json.encode(Resumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING, self.running))
+        return msgspec.json.encode(Resumed(MESSAGE_ID, "r-1", 1, self.status, self.running))
 
 
 @asynccontextmanager

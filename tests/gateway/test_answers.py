@@ -142,13 +142,28 @@ async def test_an_answer_that_nobody_runs_is_asked_for_until_somebody_does(chat_
     async with played_answer(chat_bus) as answer:
         await accepted(chat_bus, visitor, answer)
         await answer.say(piece(1))
-        answer.running = False
+        answer.running, answer.status = False, MessageStatus.PENDING
         await until(lambda: answer.asked)
         asked = perf_counter()
         await until(lambda: len(answer.asked) == 4)
-        assert 2.5 < perf_counter() - asked < 6
+        assert 1.7 < perf_counter() - asked < 6
         answer.running, answer.missing = True, [piece(5, epoch=2, reset=True)]
         assert places(await shown(visitor, 2)) == [(1, 1, 1), (2, 5, 5)]
+
+
+async def test_an_answer_between_two_workers_is_asked_for_as_often_as_before(chat_bus: Bus, visitor: Client) -> None:
+    """Its worker has died, and the next one does not know who has come back meanwhile. With ever longer pauses: 8 s."""
+    async with played_answer(chat_bus) as answer:
+        answer.running = False
+        answer.missing = [
+            frames.encode("chat:resumed", ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING), frame_id="b")
+        ]
+        await visitor.send({"type": "chat:resume", "id": "b", "data": {"messageId": 8, "epoch": 1, "seq": 5}})
+        await until(lambda: answer.asked)
+        answer.missing = []
+        since = perf_counter()
+        await until(lambda: len(answer.asked) == 6)
+        assert perf_counter() - since < 4
 
 
 async def test_an_accepted_request_is_asked_for_although_nothing_was_ever_heard(chat_bus: Bus, visitor: Client) -> None:

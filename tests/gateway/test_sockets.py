@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
+from uvicorn.server import ServerState
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
@@ -11,10 +12,16 @@ from libs.bus.connection import Bus
 from libs.contract import frames, streams, subjects
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
+from services.gateway.heartbeats import Heartbeats
+from services.gateway.sockets import Listener, Socket
 from tests.clients import open_socket
 from tests.processes import ServiceProcess
 from tests.waiting import until_answer
 
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 SHORTEST = len(frames.encode_error(RequestError(ErrorCode.INTERNAL, "")))
 
 
@@ -108,3 +115,34 @@ async def test_there_is_one_place_for_sockets(path: str, shared_gateway: Service
             pass
     async with open_socket(shared_gateway.ws + "?a=1") as socket:
         await socket.recv()
+
+
+async def test_who_answers_no_ping_is_told_that_it_missed_the_heartbeat() -> None:
+    """With 4103, as the protocol has it: it may come back. 1011 would blame the server."""
+    heartbeats = Heartbeats(seconds=0.4)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Socket(Hall(), heartbeats, server_state=ServerState()), "127.0.0.1"
+    )
+    beating = asyncio.create_task(heartbeats.run())
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(HANDSHAKE)
+    heard = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    beating.cancel()
+    server.close()
+    # The last frame: close, with its length, code and reason.
+    reason = b"heartbeat missed"
+    assert heard.endswith(bytes((0x88, 2 + len(reason))) + (4103).to_bytes(2) + reason)
+
+
+class Hall:
+    """Lets everybody in, and does not listen."""
+
+    def welcome(self, _: Socket) -> Listener:
+        return self
+
+    def hear(self, frame: str | bytes) -> None: ...
+
+    def go_on(self) -> None: ...
+
+    def leave(self) -> None: ...

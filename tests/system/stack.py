@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from libs.database.engine import opened_engine
 from libs.local_stack.data_folder import DataFolder
+from libs.local_stack.supervisor import LONGEST_PAUSE_SECONDS
 from tests.brokers import free_port
 from tests.http_client import HTTP
 from tests.processes import ROOT
@@ -113,9 +114,10 @@ def _wait_until_ready(data: Path, launcher: "subprocess.Popen[bytes]", output: P
 
 
 async def ready(stack: RunningStack, *names: str) -> None:
-    """Waits until these processes are ready (again)."""
+    """Waits until these processes are ready (again). One that was killed often is not started again at once."""
+    seconds = LONGEST_PAUSE_SECONDS + START_SECONDS
     for name in names:
-        await until_answer(lambda name=name: asyncio.to_thread(stack.is_ready, name), seconds=20)  # type: ignore[misc]
+        await until_answer(lambda name=name: asyncio.to_thread(stack.is_ready, name), seconds=seconds)  # type: ignore[misc]
 
 
 def nothing_runs(stack: RunningStack) -> bool:

@@ -23,7 +23,7 @@ from tests.waiting import until, until_answer
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(180)]
 
-# Longer than the lease of 4 s, counted from the end of the answer.
+# Longer than the lease of 3 s, counted from the end of the answer.
 STILL_AWAY_SECONDS = 5.0
 
 

@@ -77,7 +77,7 @@ async def test_nothing_is_shown_twice_when_nats_was_frozen(fragile: RunningStack
         async with chatting(client, "gelo", model="paced-400-50") as chat:
             await until(lambda: len(chat.answer.text) > 50)
             fragile.signal("nats", signal.SIGSTOP)
-            # Longer than the ack wait of 4 s, shorter than the 10 s after which clients reconnect.
+            # Longer than the ack wait of 3 s, shorter than the 10 s after which clients reconnect.
             await asyncio.sleep(6)
             fragile.signal("nats", signal.SIGCONT)
         await until_answer(lambda: asyncio.to_thread(nothing_in_hand, fragile))
