@@ -259,3 +259,25 @@ async def test_what_was_asked_is_answered_before_the_goodbye(bus: Bus, gateway: 
             await socket_.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4200
+
+
+async def test_who_waits_in_vain_for_an_answer_is_told_goodbye_all_the_same(bus: Bus, gateway: ServiceProcess) -> None:
+    """A service that does not answer now is no reason to leave a client without a close code."""
+    never = asyncio.Event()
+
+    async def answer(_: str, __: bytes) -> bytes:
+        await never.wait()
+        return b""
+
+    async with bus.serving(subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
+        await bus.ping()
+        await socket_.recv()
+        await socket_.send('{"type":"monitoring:hosts","id":"q"}')
+        await until_answer(lambda: asyncio.to_thread(gateway.metric, "gateway_client_tasks"))
+        gateway.signal(signal.SIGTERM)
+        assert json.loads(await socket_.recv())["type"] == "session:draining"
+        with pytest.raises(ConnectionClosed):
+            await socket_.recv()
+        never.set()
+    assert socket_.close_code == 4200
+    assert await asyncio.to_thread(gateway.wait) == 0
