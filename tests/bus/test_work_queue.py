@@ -121,6 +121,20 @@ async def test_a_handler_that_raises_gets_its_item_again_later(bus: Bus, work: W
         await until(lambda: attempts == [1, 2])
 
 
+async def test_an_item_comes_again_until_it_is_done_however_often(bus: Bus, work: WorkStream) -> None:
+    """At a limit of its own the stream would keep it, give it to nobody and tell nobody; the database counts."""
+    deliveries: list[int] = []
+
+    async def handler(item: WorkItem) -> None:
+        deliveries.append(item.deliveries)
+        await (item.done() if item.deliveries == 50 else item.later())
+
+    await store(bus, work, "work.v1.a", b"one", dedupe_id="1")
+    async with working(bus, handler):
+        await until_answer(lambda: none_waiting(bus))
+    assert deliveries == list(range(1, 51))
+
+
 async def test_several_workers_share_the_items(bus: Bus, work: WorkStream, nats: Server) -> None:
     """Each item to exactly one of them, and both have some."""
     handled: dict[str, list[bytes]] = {"one": [], "other": []}
