@@ -11,7 +11,7 @@ import pytest
 from libs.bus.addresses import without_password
 from libs.bus.connection import Bus, BusUnavailable, ConnectionLost, NobodyListens, connect
 from libs.contract.errors import ErrorCode, RequestError
-from tests.brokers import Server, nats_server
+from tests.brokers import Server, answers, nats_server
 from tests.waiting import until, until_answer
 
 
@@ -125,14 +125,6 @@ async def test_leaving_a_subscription_of_a_frozen_nats_harms_nothing(bus: Bus, n
     # The watchdog looks once a second.
     assert await asyncio.wait([losing], timeout=1.5) == (set(), {losing})
     losing.cancel()
-
-
-async def answers(bus: Bus) -> bool:
-    try:
-        await bus.ping()
-    except BusUnavailable:
-        return False
-    return True
 
 
 async def test_a_message_too_large_for_nats_is_refused_before_it_is_sent(bus: Bus) -> None:

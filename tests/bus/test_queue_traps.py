@@ -81,8 +81,9 @@ async def test_what_was_finished_while_nats_was_dying_is_acknowledged_all_the_sa
         assert await none_waiting(bus)
 
 
-async def test_a_worker_that_waits_for_work_goes_on_when_nats_is_back(bus: Bus, work: WorkStream, nats: Server) -> None:
+async def test_a_worker_that_waits_for_work_goes_on_when_nats_is_back(bus: Bus, nats: Server) -> None:
     """A pull that was under way is not sent again: it has to be short."""
+    await provision(bus, (WORK,))
     handled: list[bytes] = []
 
     async def handler(item: WorkItem) -> None:
@@ -95,7 +96,7 @@ async def test_a_worker_that_waits_for_work_goes_on_when_nats_is_back(bus: Bus, 
         await until(lambda: not bus.connected)
         nats.start()
         await until(lambda: bus.connected)
-        await store(bus, work, "work.v1.a", b"one", dedupe_id="1")
+        await store(bus, WORK, "work.v1.a", b"one", dedupe_id="1")
         await until(lambda: handled, seconds=4)
 
 

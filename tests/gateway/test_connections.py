@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from libs.bus.connection import Bus, BusUnavailable
+from libs.bus.connection import Bus
 from libs.bus.work_queue import WorkItem, WorkQueue
 from libs.client.connection import Client, ClientError
 from libs.contract import frames, streams, subjects
 from libs.contract.chat import ChatMessage, MessageStatus, Role
 from libs.contract.frames import ClientRequest
 from libs.contract.monitoring import Hosts
-from tests.brokers import Server
+from tests.brokers import Server, answers
 from tests.clients import open_client, open_socket
 from tests.gateway.played import reply_subject
 from tests.processes import ServiceProcess
@@ -145,14 +145,6 @@ async def test_while_nats_is_away_sockets_stay_and_requests_fail_at_once(
     await until_answer(lambda: answers(bus))
     assert (await bus.jetstream().stream_info(streams.CHAT.name)).state.messages == 1
     assert await asyncio.to_thread(gateway.metric, "gateway_bus_reconnects") == 1
-
-
-async def answers(bus: Bus) -> bool:
-    try:
-        await bus.ping()
-    except BusUnavailable:
-        return False
-    return True
 
 
 async def test_losing_valkey_changes_nothing_but_a_note_in_readiness(

@@ -18,6 +18,7 @@ from websockets.frames import Frame, Opcode
 from libs.bus.connection import Bus
 from libs.client.connection import Answer
 from libs.contract import frames
+from services.gateway.connection import CLOSE_SECONDS
 from tests.clients import open_client, open_socket
 from tests.gateway.played import reply_subject, task_state
 from tests.gateway.played_answers import STORED, end, piece, played_answer
@@ -40,7 +41,7 @@ async def test_who_reads_again_is_told_that_it_was_too_slow(bus: Bus, gateway: S
                 await bus.publish(reply, FILLING)
         await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_send_queue_bytes") == 0))
         # Longer than any other goodbye may take.
-        await asyncio.sleep(3)
+        await asyncio.sleep(CLOSE_SECONDS + 0.2)
         slow.transport.resume_reading()
         async with asyncio.timeout(20):
             with suppress(ConnectionClosed):
