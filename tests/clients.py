@@ -5,14 +5,11 @@ where it should be missing makes a difference, and the test fails.
 """
 
 from contextlib import AbstractAsyncContextManager
-from time import monotonic
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Event
 
 from libs.client import connection
 from libs.client.connection import MAX_FRAME_BYTES, Client
@@ -73,16 +70,7 @@ def open_socket(url: str, **options: Any) -> connect:
 
 
 class CheckedSocket(ClientConnection):
-    """Made by `open_socket`. `pinged_at`: when the server's pings came, by the monotonic clock."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.pinged_at: list[float] = []
-
-    def process_event(self, event: Event) -> None:
-        if isinstance(event, Frame) and event.opcode is Opcode.PING:
-            self.pinged_at.append(monotonic())
-        super().process_event(event)
+    """Made by `open_socket`."""
 
     async def recv(self, decode: bool | None = None) -> Any:
         frame = await super().recv(decode)
