@@ -6,7 +6,8 @@ open ── connected ──▶ ask ── the question is sent ──▶ tokens
 import asyncio
 import json
 import time
-from typing import Protocol, cast
+from abc import ABC, abstractmethod
+from typing import cast
 
 from bench.marks import LONGEST_MARK, Marks
 from bench.websocket import CONNECT_SECONDS, WebSocket, connected
@@ -18,42 +19,40 @@ _MESSAGE = b'{"type":"chat:message"'
 _ERROR = b'{"type":"error"'
 
 
-class Answer(Protocol):
-    """Times are `time.monotonic_ns`."""
+class Answer(ABC):
+    """What is noted of it. Times are `time.monotonic_ns`."""
 
-    marks: Marks
-    asked_ns: int
-    first_ns: int | None
-    """The first token."""
-    stored_ns: int | None
-    """The question is stored, where that is told."""
-    resets: int
-    """How often the client was told to forget what it had, because all of it comes again."""
-    failed: str | None
-    over: asyncio.Event
+    def __init__(self) -> None:
+        self.marks = Marks()
+        self.asked_ns = 0
+        self.first_ns: int | None = None
+        """The first token."""
+        self.stored_ns: int | None = None
+        """The question is stored, where that is told."""
+        self.resets = 0
+        """How often the client was told to forget what it had, because all of it comes again."""
+        self.failed: str | None = None
+        self.over = asyncio.Event()
 
+    @abstractmethod
     async def open(self) -> None: ...
 
+    @abstractmethod
     def ask(self, model: str) -> None: ...
 
     def stored_tokens(self) -> int | None:
         """How many different tokens the stored answer has, where it is told."""
-        ...
+        return None
 
+    @abstractmethod
     def close(self) -> None: ...
 
 
-class WebSocketAnswer:
+class WebSocketAnswer(Answer):
     """Over `/ws`. `told_when_stored`: the answer ends with the stored message, otherwise with `done`."""
 
     def __init__(self, port: int, *, told_when_stored: bool) -> None:
-        self.marks = Marks()
-        self.asked_ns = 0
-        self.first_ns: int | None = None
-        self.stored_ns: int | None = None
-        self.resets = 0
-        self.failed: str | None = None
-        self.over = asyncio.Event()
+        super().__init__()
         self._port = port
         self._told_when_stored = told_when_stored
         self._stored = b""
@@ -98,17 +97,11 @@ class WebSocketAnswer:
             self.over.set()
 
 
-class SseAnswer(asyncio.Protocol):
+class SseAnswer(Answer, asyncio.Protocol):
     """`POST /v1/chat/completions` with `stream`, as any OpenAI-compatible server takes it."""
 
     def __init__(self, port: int) -> None:
-        self.marks = Marks()
-        self.asked_ns = 0
-        self.first_ns: int | None = None
-        self.stored_ns: int | None = None
-        self.resets = 0
-        self.failed: str | None = None
-        self.over = asyncio.Event()
+        super().__init__()
         self._port = port
         self._rest = b""
         self._transport: asyncio.Transport | None = None
@@ -124,9 +117,6 @@ class SseAnswer(asyncio.Protocol):
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         self.asked_ns = time.monotonic_ns()
         self._transport.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-
-    def stored_tokens(self) -> int | None:
-        return None
 
     def close(self) -> None:
         if self._transport is not None:

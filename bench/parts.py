@@ -1,7 +1,6 @@
 """The processes of a peer: started, looked after, ended, each by its own pid."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,20 +12,22 @@ from tests.chaos.part import Part
 STOP_SECONDS = 10.0
 
 
-def inherited() -> dict[str, str]:
-    return dict(os.environ)  # noqa: TID251 (children need PATH and the like)
-
-
 def python_module(name: str, module: str, arguments: Sequence[str], *, ready: str, folder: Path) -> Part:
     """`python -m module`, ready when the page `ready` answers."""
     command = [sys.executable, "-m", module, *arguments]
-    return Part(name, name, command, env=inherited(), folder=folder, ready=servers.answers(ready))
+    return Part(name, name, command, env=servers.inherited(), folder=folder, ready=servers.answers(ready))
 
 
 def service(kind: str, name: str, port: int, env: Mapping[str, str], folder: Path) -> Part:
     """One of this project's services."""
     prefix = kind.upper()
-    full = {**inherited(), "LOG_FORMAT": "json", f"{prefix}_HOST": "127.0.0.1", f"{prefix}_PORT": str(port), **env}
+    full = {
+        **servers.inherited(),
+        "LOG_FORMAT": "json",
+        f"{prefix}_HOST": "127.0.0.1",
+        f"{prefix}_PORT": str(port),
+        **env,
+    }
     command = [sys.executable, "-m", f"services.{kind}.main"]
     return Part(name, kind, command, env=full, folder=folder, ready=servers.answers(f"http://127.0.0.1:{port}/readyz"))
 

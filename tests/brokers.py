@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.bus.connection import Bus, connect
+from libs.bus.connection import Bus, BusUnavailable, connect
 from libs.bus.streams import provision
 from libs.contract import streams
 from libs.local_stack import cache
@@ -55,6 +55,15 @@ class Server:
         """Goes on where it was."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+async def answers(bus: Bus) -> bool:
+    """Whether its NATS does."""
+    try:
+        await bus.ping()
+    except BusUnavailable:
+        return False
+    return True
 
 
 def nats_server(folder: Path) -> Server:

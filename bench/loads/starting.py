@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench import parts
 from bench.readings import Reading, Result
 from bench.usage import family, pss_bytes, rss_bytes
 from libs.local_stack.ports import free_ports
+from tests.chaos import servers
 from tests.processes import ROOT
 
 START_SECONDS = 60.0
@@ -66,7 +66,7 @@ async def _started(folder: Path, model_port: int) -> AsyncIterator[tuple[float, 
     began = time.monotonic()
     launcher = await asyncio.create_subprocess_exec(
         *_command(), "--data", str(folder / "data"), "--port", str(port), cwd=ROOT,
-        env={**parts.inherited(), "LM_STUDIO_URL": f"http://127.0.0.1:{model_port}/v1"},
+        env={**servers.inherited(), "LM_STUDIO_URL": f"http://127.0.0.1:{model_port}/v1"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     try:

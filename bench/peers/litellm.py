@@ -42,7 +42,7 @@ class LiteLlm:
         configuration.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": to_model}]}))
         command = [str(VENV / "bin" / "litellm"), "--config", str(configuration)]
         command += ["--host", "127.0.0.1", "--port", str(self._port), "--telemetry", "False"]
-        env = {**parts.inherited(), **SETTINGS}
+        env = {**servers.inherited(), **SETTINGS}
         ready = servers.answers(f"http://127.0.0.1:{self._port}/health/liveliness")
         self.parts: Sequence[Part] = [Part("litellm", "litellm", command, env=env, folder=folder, ready=ready)]
 

@@ -1,7 +1,5 @@
 """This system, whole: NATS, Valkey, a database, a task service, and as many gateways and chat workers as wanted."""
 
-import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +10,7 @@ from libs.local_stack.ports import free_ports
 from tests.chaos import servers
 from tests.chaos.databases import Databases, MariaDb, SqliteFiles
 from tests.chaos.part import Part
-from tests.processes import ROOT
 
-PROVISION_SECONDS = 90
 # The load is more in a minute than a person would ask; everything else is as it comes.
 GENEROUS = {
     "GATEWAY_REQUESTS_PER_MINUTE": "600000",
@@ -64,7 +60,7 @@ class System:
     async def open(self) -> None:
         await self.databases.prepare()
         await parts.start(self._servers)
-        await self._provision()
+        await servers.provision(self.nats_url, self.databases.urls, replicas=1)
         self._services = [self._service("task_service", 1)]
         self._services += [self._service("chat_worker", number + 1) for number in range(self._shape.workers)]
         self._services += [self._service("gateway", number + 1) for number in range(self._shape.gateways)]
@@ -88,15 +84,3 @@ class System:
         if kind in self.databases.urls:
             env[f"{kind.upper()}_DATABASE_URL"] = self.databases.urls[kind]
         return parts.service(kind, f"{kind}-{number}", port, env, self._folder)
-
-    async def _provision(self) -> None:
-        urls = {f"{name.upper()}_DATABASE_URL": url for name, url in self.databases.urls.items()}
-        provisioning = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "libs.provisioning", cwd=ROOT,
-            env={**parts.inherited(), "NATS_URL": self.nats_url, "NATS_REPLICAS": "1", **urls},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        async with asyncio.timeout(PROVISION_SECONDS):
-            told, _ = await provisioning.communicate()
-        if provisioning.returncode != 0:
-            raise RuntimeError(f"provisioning failed:\n{told.decode()}")

@@ -1,8 +1,7 @@
 """One connection to NATS that heals itself, and says plainly when it cannot.
 
 nats-py 2.16 has defects that this module works round; each one is named where it is met. What is left out on
-purpose: `flush` with a short timeout (a late PONG then ends the read loop), `async for` over a subscription (a
-task per message), `Msg.respond` (echoes the request's headers), ordered consumers, key-value watches.
+purpose (`flush`, `drain`, `Msg.respond`, …) stands in tests/architecture/test_left_out.py, with the reasons.
 """
 
 import asyncio
@@ -86,7 +85,7 @@ class Bus:
 
         Raises `BusUnavailable` when NATS has been away for so long that the buffer is full.
         """
-        self._check_size(payload)
+        self.check_size(payload)
         if not reply and self._client.write(subject, payload):
             return
         try:
@@ -101,7 +100,7 @@ class Bus:
         """
         if not self.connected:
             raise BusUnavailable
-        self._check_size(payload)
+        self.check_size(payload)
         try:
             answer = await self._client.request(subject, payload, timeout=timeout)
         except nats.errors.NoRespondersError as error:
@@ -196,7 +195,8 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             raise BusUnavailable(f"NATS does not answer: {str(error) or type(error).__name__}") from error
 
-    def _check_size(self, payload: bytes) -> None:
+    def check_size(self, payload: bytes) -> None:
+        """Raises `RequestError(too_large)`."""
         limit = self._client.max_payload - HEADER_ROOM_BYTES
         if len(payload) > limit:
             raise RequestError(ErrorCode.TOO_LARGE, f"A message of {len(payload)} bytes is over the bus limit {limit}.")

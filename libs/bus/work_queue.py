@@ -29,6 +29,7 @@ STORE_ATTEMPT_SECONDS = 2.0
 STORE_SECONDS = 12.0
 MAX_RETRY_SECONDS = 60.0
 ACK_ATTEMPTS = 6
+ACK_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 1.0
 
 # https://github.com/nats-io/nats-server/blob/main/server/errors.json
@@ -41,10 +42,11 @@ async def store(
     """Returns once the stream has `payload` on disk; what ends otherwise may or may not be stored.
 
     Retries with the same `dedupe_id`, which the stream stores once. Raises `BusUnavailable`, or
-    `RequestError(busy)` when the queue is full.
+    `RequestError`: `busy` when the queue is full, `too_large`.
     """
     if not bus.connected:
         raise BusUnavailable
+    bus.check_size(payload)
     deadline = asyncio.get_running_loop().time() + STORE_SECONDS
     while True:
         try:
@@ -90,7 +92,7 @@ class WorkItem:
         self.ended = True
         for _ in range(ACK_ATTEMPTS):
             try:
-                await self._message.ack_sync(timeout=2)
+                await self._message.ack_sync(timeout=ACK_SECONDS)
             except (nats.errors.Error, TimeoutError):
                 continue
             return

@@ -92,6 +92,7 @@ class Client:
         self._check = check
         self._ids = itertools.count(1)
         self._waiting: dict[str, asyncio.Queue[Frame]] = {}
+        self._closed: Frame | None = None
 
     async def send(self, frame: Frame) -> None:
         await self._socket.send(json.dumps(frame, ensure_ascii=False))
@@ -140,6 +141,9 @@ class Client:
     async def _conversation(self, frame_type: str, data: Frame | None) -> AsyncIterator[asyncio.Queue[Frame]]:
         frame_id = str(next(self._ids))
         answers = self._waiting[frame_id] = asyncio.Queue(MAX_UNREAD_FRAMES)
+        if self._closed is not None:
+            # Nothing is read any more; whoever asks now is not to wait for it.
+            answers.put_nowait(self._closed)
         try:
             await self.send({"type": frame_type, "id": frame_id, "data": data or {}})
             yield answers
@@ -158,9 +162,10 @@ class Client:
             self._tell_everybody_that_it_is_closed()
 
     def _tell_everybody_that_it_is_closed(self) -> None:
-        closed = {"type": "closed", "data": {"code": self._socket.close_code, "message": "The connection was closed."}}
+        told = {"code": self._socket.close_code, "message": "The connection was closed."}
+        self._closed = {"type": "closed", "data": told}
         for queue in (*self._waiting.values(), self.pushed):
-            queue.put_nowait(closed)
+            queue.put_nowait(self._closed)
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from nats.aio.transport import TcpTransport
 from structlog.testing import capture_logs
 
 from libs.bus import connection
-from libs.bus.connection import Bus, ConnectionLost, connect
+from libs.bus.connection import Bus, BusUnavailable, ConnectionLost, connect
 from libs.bus.streams import provision
 from libs.bus.work_queue import WorkItem, WorkQueue, store
 from libs.contract import streams
@@ -87,6 +87,25 @@ async def test_a_listener_that_is_far_behind_is_cut_off_and_knows_that_it_has_mi
             assert bus.reconnects > 0
     finally:
         server.kill()
+
+
+async def test_what_is_published_while_nats_is_away_waits_up_to_a_bound(bus: Bus, nats: Server) -> None:
+    """Then it is refused, and the process does not grow; what waited comes when NATS is back, in order."""
+    heard: list[bytes] = []
+
+    async def publish_on_and_on() -> None:
+        for number in range(100):
+            await bus.publish("test.v1.waiting", b"%02d" % number + b"x" * 50_000)
+
+    async with bus.listening("test.v1.waiting", lambda _, payload: heard.append(payload[:2])):
+        nats.kill()
+        await until(lambda: not bus.connected)
+        with pytest.raises(BusUnavailable):
+            await publish_on_and_on()
+        nats.start()
+        await until(lambda: heard[-1:] == [b"19"])
+        await bus.ping()
+    assert heard == [b"%02d" % number for number in range(20)]
 
 
 async def test_a_question_that_is_given_up_harms_nobody_when_its_answer_comes(bus: Bus) -> None:

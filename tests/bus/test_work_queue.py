@@ -1,10 +1,7 @@
 """Work queues: accepted means on disk, each item reaches one worker, and comes back from one that died."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
-import msgspec
 import pytest
 
 from libs.bus.connection import Bus, BusUnavailable, connect
@@ -14,38 +11,8 @@ from libs.contract import streams
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.streams import WorkStream
 from tests.brokers import Server
+from tests.bus.queues import WORK, Handler, none_waiting, waiting_items, working
 from tests.waiting import until, until_answer
-
-WORK = msgspec.structs.replace(
-    streams.CHAT, name="WORK", subjects=("work.v1.*",), consumer="worker", ack_wait_seconds=0.6, max_bytes=64 * 1024
-)
-
-Handler = Callable[[WorkItem], Awaitable[None]]
-
-
-async def no_items(bus: Bus) -> bool:
-    return await waiting_items(bus) == 0
-
-
-@pytest.fixture
-async def work(bus: Bus) -> WorkStream:
-    await provision(bus, (WORK,))
-    return WORK
-
-
-@asynccontextmanager
-async def working(bus: Bus, handler: Handler, *, slots: int = 10) -> AsyncIterator[WorkQueue]:
-    queue = WorkQueue(bus, WORK, handler, slots=slots)
-    running = asyncio.create_task(queue.run())
-    try:
-        yield queue
-    finally:
-        queue.stop()
-        await asyncio.wait_for(running, 10)
-
-
-async def waiting_items(bus: Bus) -> int:
-    return (await bus.jetstream().stream_info(WORK.name)).state.messages
 
 
 async def test_an_item_is_kept_until_it_is_done(bus: Bus, work: WorkStream) -> None:
@@ -154,6 +121,20 @@ async def test_a_handler_that_raises_gets_its_item_again_later(bus: Bus, work: W
         await until(lambda: attempts == [1, 2])
 
 
+async def test_an_item_comes_again_until_it_is_done_however_often(bus: Bus, work: WorkStream) -> None:
+    """At a limit of its own the stream would keep it, give it to nobody and tell nobody; the database counts."""
+    deliveries: list[int] = []
+
+    async def handler(item: WorkItem) -> None:
+        deliveries.append(item.deliveries)
+        await (item.done() if item.deliveries == 50 else item.later())
+
+    await store(bus, work, "work.v1.a", b"one", dedupe_id="1")
+    async with working(bus, handler):
+        await until_answer(lambda: none_waiting(bus))
+    assert deliveries == list(range(1, 51))
+
+
 async def test_several_workers_share_the_items(bus: Bus, work: WorkStream, nats: Server) -> None:
     """Each item to exactly one of them, and both have some."""
     handled: dict[str, list[bytes]] = {"one": [], "other": []}
@@ -195,7 +176,7 @@ async def test_a_worker_never_has_more_items_in_hand_than_slots(bus: Bus, work: 
     async with working(bus, handler, slots=2) as queue:
         await until(lambda: queue.running == 2)
         finish.set()
-        await until_answer(lambda: no_items(bus))
+        await until_answer(lambda: none_waiting(bus))
     assert most == 2
 
 

@@ -71,6 +71,11 @@ def _wrong_with(asked: Asked, stored: list[Any], texts: list[str]) -> list[str]:
         wrong.append(f"chat:cancelled said {asked.cancelled_as}, the row says {answer.status}")
     for view in asked.views:
         wrong += _wrong_with_view(view, answer)
+    # Also where all agree in the end: a worker that was replaced has written or shown something after all.
+    asked.saw(answer.epoch, answer.content)
+    wrong += [
+        f"epoch {epoch} has texts of {len(them)} attempts" for epoch, them in asked.marks.items() if len(them) > 1
+    ]
     return wrong
 
 

@@ -1,21 +1,27 @@
-"""What the services stand on, as commands for parts: NATS (one, or a cluster of three), Valkey, the scripted model."""
+"""What the services stand on, as commands for parts: NATS (one, or a cluster of three), Valkey, the scripted model.
+
+And the provisioning step, which gives them what the services expect there.
+"""
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 
 from libs.local_stack import broker, cache
 from tests.chaos.part import Part, Ready
+from tests.processes import ROOT
 
 # Listed by the scripted model beside its own names: tokens and tokens per second.
 PACED = ("unique-40-20", "unique-100-25", "unique-200-50", "unique-300-100", "tokens-2500")
 LOOK_SECONDS = 1.0
+PROVISION_SECONDS = 90
 
 # `no_advertise`: clients must not learn of ways round the links. The rest as in libs.local_stack.broker.
 NATS = """\
@@ -29,6 +35,24 @@ feature_flags {{ js_ack_fc_v2: false }}
 CLUSTER = """\
 cluster {{ name: chaos, listen: "127.0.0.1:{own}", no_advertise: true, routes: [{routes}] }}
 """
+
+
+def inherited() -> dict[str, str]:
+    return dict(os.environ)  # noqa: TID251 (children need PATH and the like)
+
+
+async def provision(nats_url: str, databases: Mapping[str, str], *, replicas: int) -> None:
+    """As a person does it: the project's own step. `databases`: service → address. Raises `RuntimeError`."""
+    urls = {f"{service.upper()}_DATABASE_URL": url for service, url in databases.items()}
+    provisioning = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "libs.provisioning", cwd=ROOT,
+        env={**inherited(), "NATS_URL": nats_url, "NATS_REPLICAS": str(replicas), **urls},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(PROVISION_SECONDS):
+        told, _ = await provisioning.communicate()
+    if provisioning.returncode != 0:
+        raise RuntimeError(f"provisioning failed:\n{told.decode()}")
 
 
 def answers(url: str) -> Ready:
@@ -113,8 +137,8 @@ def valkey(folder: Path, port: int) -> Part:
     return Part("valkey", "valkey", command, env={}, folder=folder, ready=ready)
 
 
-def model(name: str, folder: Path, port: int, env: dict[str, str]) -> Part:
+def model(name: str, folder: Path, port: int) -> Part:
     """Also the kind is `name`: the fallback is never away."""
     command = [sys.executable, "-m", "tests.scripted_model", "--port", str(port), "--also", ",".join(PACED)]
     ready = answers(f"http://127.0.0.1:{port}/v1/models")
-    return Part(name, name, command, env=env, folder=folder, ready=ready)
+    return Part(name, name, command, env=inherited(), folder=folder, ready=ready)

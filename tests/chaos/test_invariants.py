@@ -89,6 +89,23 @@ async def test_whatever_is_wrong_with_a_request_is_found(
     assert any(said in what for what in await broken_chats(tmp_path / "db", stored, shown=shown))
 
 
+@pytest.mark.parametrize(("first", "said"), [(1, ["epoch 1 has texts of 2 attempts"]), (0, [])])
+async def test_a_worker_that_writes_over_its_successors_answer_is_found(
+    tmp_path: Path, first: int, said: list[str]
+) -> None:
+    """Also where everybody shows in the end what is stored."""
+    journal = Journal()
+    room = Room({}, journal, resume=True)
+    asked = room.asked["r1"] = Asked("r1", 1, "question", "unique-3-50", at=0.0, accepted_at=1.0)
+    view = View(asked)
+    view.take({"epoch": first, "messageId": 2, "seq": 1, "chunk": "#one t0 ", "done": False, "reset": True})
+    view.take({"epoch": 1, "messageId": 2, "seq": 1, "chunk": "", "done": False, "reset": True})
+    view.seq = 0
+    ended(view, f"#two {TEXT}")
+    await check_chats(room, chats(tmp_path / "db", [USER, ("assistant", "complete", f"#two {TEXT}")]))
+    assert [broken.what for broken in journal.violations] == said
+
+
 async def test_a_client_that_still_waits_is_found(tmp_path: Path) -> None:
     """Every stream ends."""
     journal = Journal()

@@ -1,5 +1,6 @@
 """What clients were promised, and what they made of the frames: one `Asked` a request, one `View` a screen it is on."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -32,6 +33,8 @@ class Asked:
     cancelled_as: str | None = None
     """The status that `chat:cancelled` named."""
     views: list["View"] = field(default_factory=list)
+    marks: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Epoch → the tokens of one attempt alone that anybody was shown, or that are stored: an epoch is one attempt."""
 
     def whole_texts(self, questions: Sequence[str]) -> list[str]:
         """What the model may say to this when nobody stops it.
@@ -49,6 +52,12 @@ class Asked:
     def without_mark(self, text: str) -> str:
         """What is left of an answer without the token that is of this attempt alone."""
         return text.partition(" ")[2] if self.model.startswith("unique") else text
+
+    def saw(self, epoch: int, text: str) -> None:
+        """This much of the answer's text, under this epoch."""
+        mark, whole, _ = text.partition(" ")
+        if whole and self.model.startswith("unique"):
+            self.marks[epoch].add(mark)
 
     def data(self) -> Frame:
         """The data of its `chat:send`."""
@@ -109,6 +118,7 @@ class View:
         else:
             return Step.GAP
         self.epoch, self.seq = epoch, seq
+        self.asked.saw(epoch, self.text)
         if data["done"]:
             self.done = data
         return Step.NEXT

@@ -6,7 +6,6 @@ clients ══ link ══▶ gateways ══ link ══▶ NATS ◀══ link
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -21,7 +20,6 @@ from tests.chaos.databases import Databases, MariaDb, SqliteFiles
 from tests.chaos.journal import Journal
 from tests.chaos.part import Part
 from tests.chaos.tcp_proxy import Link
-from tests.processes import ROOT
 
 TASK_SERVICES = 2
 # The load is more in a minute than a person would ask.
@@ -32,7 +30,6 @@ PATIENT = {
     "CHAT_WORKER_IDLE_SECONDS": "25",
     "CHAT_WORKER_GRACE_SECONDS": "2",
 }
-PROVISION_SECONDS = 90
 METRICS_SECONDS = 2
 REVIVE_SECONDS = 1.0
 WEIGH_SECONDS = 1.0
@@ -80,7 +77,7 @@ class World:
         await self.databases.prepare()
         self._add(*self.nats.parts, servers.valkey(self.folder, self._valkey_port))
         for name, port in self._model_ports.items():
-            self._add(servers.model(name, self.folder, port, _inherited()))
+            self._add(servers.model(name, self.folder, port))
         await self._start([part for part in self.parts.values() if not part.running])
         await self.provision()
         for number in range(1, self._shape.workers + 1):
@@ -178,7 +175,7 @@ class World:
         port = self._port()
         prefix = kind.upper()
         full = {
-            **_inherited(),
+            **servers.inherited(),
             "NATS_URL": ",".join(f"nats://127.0.0.1:{proxy.port}" for proxy in bus.proxies),
             "VALKEY_URL": f"redis://127.0.0.1:{self._valkey_port}/0",
             "LOG_FORMAT": "json",
@@ -207,22 +204,6 @@ class World:
         self.sockets[name] = f"ws://127.0.0.1:{link.proxies[0].port}/ws"
 
     async def provision(self) -> None:
-        """As a person does it: the project's own step. Raises `RuntimeError`."""
-        env = {
-            **_inherited(),
-            "NATS_URL": ",".join(f"nats://127.0.0.1:{port}" for port in self.nats.ports),
-            "NATS_REPLICAS": str(self._shape.nats),
-            **{f"{name.upper()}_DATABASE_URL": url for name, url in self.databases.urls.items()},
-        }
-        provisioning = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "libs.provisioning", cwd=ROOT, env=env,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        async with asyncio.timeout(PROVISION_SECONDS):
-            told, _ = await provisioning.communicate()
-        if provisioning.returncode != 0:
-            raise RuntimeError(f"provisioning failed:\n{told.decode()}")
-
-
-def _inherited() -> dict[str, str]:
-    return dict(os.environ)  # noqa: TID251 (children need PATH and the like)
+        """As a person does it. Raises `RuntimeError`."""
+        addresses = ",".join(f"nats://127.0.0.1:{port}" for port in self.nats.ports)
+        await servers.provision(addresses, self.databases.urls, replicas=self._shape.nats)

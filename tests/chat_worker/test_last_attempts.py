@@ -1,5 +1,6 @@
-"""Requests that have outlived two workers: one of them may kill the third one, too, and must take no other with it."""
+"""Requests that two workers have died of, or beside: their last attempts begin one at a time, and hold up nobody."""
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -7,8 +8,9 @@ import pytest
 
 from libs.bus.connection import Bus
 from libs.bus.work_queue import WorkItem
-from libs.contract import subjects
-from libs.contract.generations import GenerationCommand
+from libs.contract import streams, subjects
+from libs.contract.chat import MessageStatus
+from libs.contract.generations import GenerationCommand, GenerationReply
 from libs.contract.ids import LOCAL_USER
 from services.chat_worker import answering
 from services.chat_worker.generations import MAX_ATTEMPTS
@@ -20,61 +22,127 @@ from tests.waiting import until, until_answer
 
 # Answered in part, and then the model server is silent: it runs until somebody ends it.
 MODEL = "stall"
-REQUESTS = ("r1", "r2", "r3")
+NAMES = ("a", "b", "c")
+# Sooner than a request that still runs is taken for one that kills nobody.
+SOON_SECONDS = answering.DEADLY_SECONDS / 2
 
 
 @pytest.fixture
-async def outlived(sqlite_store: Store, bus: Bus) -> Store:
-    """Three requests that two workers have died of, or beside, and that come again."""
-    for request_id in REQUESTS:
-        answer = (await sqlite_store.record(NewRequest(LOCAL_USER, request_id, None, request_id, MODEL))).answer
-        for _ in range(MAX_ATTEMPTS - 1):
-            dying = await sqlite_store.claim(answer.id, worker="dead", lease_ms=0, max_attempts=MAX_ATTEMPTS)
-            assert isinstance(dying, Claimed)
-        await ask(bus, request_id, model=MODEL)
-    return sqlite_store
+async def model() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel.running() as running:
+        yield running
 
 
-async def attempts(kept: Store) -> list[int]:
-    answers = [await kept.find_answer(LOCAL_USER, request_id=request_id) for request_id in REQUESTS]
-    return sorted(answer.attempts for answer in answers)
+@pytest.fixture
+async def answers(sqlite_store: Store) -> list[int]:
+    """Of three requests that come again."""
+    return [await fallen(sqlite_store, name) for name in NAMES]
+
+
+async def fallen(kept: Store, request_id: str, *, attempts: int = MAX_ATTEMPTS - 1) -> int:
+    """The answer to a request that so many workers have died with."""
+    answer = (await kept.record(NewRequest(LOCAL_USER, request_id, None, request_id, MODEL))).answer
+    for _ in range(attempts):
+        dying = await kept.claim(answer.id, worker="dead", lease_ms=0, max_attempts=MAX_ATTEMPTS)
+        assert isinstance(dying, Claimed)
+    return answer.id
+
+
+async def at_last_attempt(kept: Store, *answers: int) -> list[int]:
+    return [one for one in answers if (await kept.answer(one)).attempts == MAX_ATTEMPTS]
 
 
 async def test_two_workers_begin_two_of_them_and_the_third_one_waits(
-    outlived: Store, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, answers: list[int], bus: Bus, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long they run, if that proves nothing; the third one begins when one of them has ended."""
     monkeypatch.setattr(answering, "DEADLY_SECONDS", 1000.0)
     put_off: list[WorkItem] = []
-    async with ScriptedModel.running() as model, AsyncExitStack() as workers:
+    async with AsyncExitStack() as workers:
         for name in ("w1", "w2"):
-            await workers.enter_async_context(worker(name, bus, outlived, model, ended=put_off.append))
+            await workers.enter_async_context(worker(name, bus, sqlite_store, model, ended=put_off.append))
+        for name in NAMES:
+            await ask(bus, name, model=MODEL)
 
-        async def begun(*expected: int) -> bool:
-            return await attempts(outlived) == list(expected)
+        async def begun(count: int) -> bool:
+            return len(await at_last_attempt(sqlite_store, *answers)) == count
 
-        await until_answer(lambda: begun(2, 3, 3))
+        await until_answer(lambda: begun(2))
         # It was looked at again, and put off again.
         await until(lambda: len(put_off) >= 2)
-        assert await begun(2, 3, 3)
-        running = [
-            answer
-            for request_id in REQUESTS
-            if (answer := await outlived.find_answer(LOCAL_USER, request_id=request_id)).attempts == MAX_ATTEMPTS
-        ]
+        running = await at_last_attempt(sqlite_store, *answers)
+        assert len(running) == 2
         cancel = msgspec.json.encode(GenerationCommand("cancel"))
-        await bus.request(subjects.chat_generation(running[0].id), cancel, timeout=5)
-        await until_answer(lambda: begun(3, 3, 3))
+        await bus.request(subjects.chat_generation(running[0]), cancel, timeout=5)
+        await until_answer(lambda: begun(3))
 
 
 async def test_one_that_has_lived_long_enough_keeps_none_waiting(
-    outlived: Store, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, answers: list[int], bus: Bus, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A poisoned request kills at once; who is alive later is none."""
+    """An answer may take half an hour; a poisoned request kills at once."""
     monkeypatch.setattr(answering, "DEADLY_SECONDS", 0.2)
-    async with ScriptedModel.running() as model, worker("w1", bus, outlived, model):
+    async with worker("w1", bus, sqlite_store, model):
+        for name in NAMES:
+            await ask(bus, name, model=MODEL)
 
         async def all_run() -> bool:
-            return await attempts(outlived) == [3, 3, 3] and len(model.connections) >= len(REQUESTS)
+            return await at_last_attempt(sqlite_store, *answers) == answers and len(model.connections) >= len(NAMES)
 
         await until_answer(all_run)
+
+
+async def test_those_that_wait_take_no_place_from_others(
+    sqlite_store: Store, answers: list[int], bus: Bus, model: ScriptedModel
+) -> None:
+    """One runs, two wait; with two places a request behind them is answered at once."""
+    async with worker("w1", bus, sqlite_store, model, slots=2):
+        for name in NAMES:
+            await ask(bus, name, model=MODEL)
+        await until_answer(lambda: at_last_attempt(sqlite_store, *answers))
+        await ask(bus, "fresh", model="echo")
+
+        async def answered() -> bool:
+            found = await sqlite_store.find(NewRequest(LOCAL_USER, "fresh", None, ""))
+            return found is not None and found.answer.status is MessageStatus.COMPLETE
+
+        await until_answer(answered, seconds=SOON_SECONDS)
+        assert len(await at_last_attempt(sqlite_store, *answers)) == 1
+
+
+async def test_what_a_sweeper_has_asked_for_again_does_not_wait_in_the_queue(
+    sqlite_store: Store, bus: Bus, model: ScriptedModel
+) -> None:
+    """It would come to be many there, one more every half minute; a sweeper finds it again by its row."""
+    runs, waits = await fallen(sqlite_store, "runs"), await fallen(sqlite_store, "waits")
+    async with worker("w1", bus, sqlite_store, model):
+        await ask(bus, "runs", model=MODEL)
+        await until_answer(lambda: at_last_attempt(sqlite_store, runs))
+        for _ in range(3):
+            await ask(bus, "waits", model=MODEL, reply="")
+
+        async def only_what_runs() -> bool:
+            return (await bus.jetstream().stream_info(streams.CHAT.name)).state.messages == 1
+
+        await until_answer(only_what_runs, seconds=SOON_SECONDS)
+        assert await at_last_attempt(sqlite_store, waits) == []
+
+
+async def test_who_follows_one_that_runs_elsewhere_is_not_in_the_way_of_the_next(
+    sqlite_store: Store, bus: Bus, model: ScriptedModel
+) -> None:
+    """It dies of nothing: the attempt is another worker's."""
+    followed: list[str] = []
+
+    async def elsewhere(subject: str, _: bytes) -> bytes:
+        followed.append(subject)
+        return msgspec.json.encode(GenerationReply(epoch=1, status=MessageStatus.STREAMING))
+
+    other = await fallen(sqlite_store, "elsewhere", attempts=MAX_ATTEMPTS - 2)
+    await sqlite_store.claim(other, worker="another", lease_ms=60_000, max_attempts=MAX_ATTEMPTS)
+    own = await fallen(sqlite_store, "here")
+    async with bus.serving(subjects.chat_generation(other), elsewhere), worker("w1", bus, sqlite_store, model):
+        await ask(bus, "elsewhere", model=MODEL)
+        await until(lambda: followed)
+        await ask(bus, "here", model=MODEL)
+        await until_answer(lambda: at_last_attempt(sqlite_store, own), seconds=SOON_SECONDS)

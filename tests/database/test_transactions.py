@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
 from libs.contract.errors import ErrorCode
+from libs.database import engine as engines
 from libs.database.engine import opened_engine
 from libs.database.transactions import DatabaseUnavailable, check, in_transaction, ping
 from tests.database.relay import relay
@@ -214,8 +215,9 @@ async def test_a_read_only_unit_does_not_wait_for_the_sqlite_writer(tmp_path: Pa
         assert await in_transaction(engine, values, read_only=True) == [1, 0]
 
 
-async def test_a_database_that_cannot_be_written_is_not_ready(tmp_path: Path) -> None:
+async def test_a_database_that_cannot_be_written_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locked by somebody else: reading would still work, and say nothing."""
+    monkeypatch.setattr(engines, "LOCK_WAIT_SECONDS", 0.2)
     url = f"sqlite+aiosqlite:///{tmp_path / 'locked.db'}"
     async with opened_engine(url) as engine, opened_engine(url) as other:
         await ping(engine)

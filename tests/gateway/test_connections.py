@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from libs.bus.connection import Bus, BusUnavailable
+from libs.bus.connection import Bus
 from libs.bus.work_queue import WorkItem, WorkQueue
 from libs.client.connection import Client, ClientError
 from libs.contract import frames, streams, subjects
 from libs.contract.chat import ChatMessage, MessageStatus, Role
 from libs.contract.frames import ClientRequest
 from libs.contract.monitoring import Hosts
-from tests.brokers import Server
+from tests.brokers import Server, answers
 from tests.clients import open_client, open_socket
 from tests.gateway.played import reply_subject
 from tests.processes import ServiceProcess
@@ -147,14 +147,6 @@ async def test_while_nats_is_away_sockets_stay_and_requests_fail_at_once(
     assert await asyncio.to_thread(gateway.metric, "gateway_bus_reconnects") == 1
 
 
-async def answers(bus: Bus) -> bool:
-    try:
-        await bus.ping()
-    except BusUnavailable:
-        return False
-    return True
-
-
 async def test_losing_valkey_changes_nothing_but_a_note_in_readiness(
     client: Client, valkey: Server, gateway: ServiceProcess
 ) -> None:
@@ -271,3 +263,25 @@ async def test_what_was_asked_is_answered_before_the_goodbye(bus: Bus, gateway: 
             await socket_.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4200
+
+
+async def test_who_waits_in_vain_for_an_answer_is_told_goodbye_all_the_same(bus: Bus, gateway: ServiceProcess) -> None:
+    """A service that does not answer now is no reason to leave a client without a close code."""
+    never = asyncio.Event()
+
+    async def answer(_: str, __: bytes) -> bytes:
+        await never.wait()
+        return b""
+
+    async with bus.serving(subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
+        await bus.ping()
+        await socket_.recv()
+        await socket_.send('{"type":"monitoring:hosts","id":"q"}')
+        await until_answer(lambda: asyncio.to_thread(gateway.metric, "gateway_client_tasks"))
+        gateway.signal(signal.SIGTERM)
+        assert json.loads(await socket_.recv())["type"] == "session:draining"
+        with pytest.raises(ConnectionClosed):
+            await socket_.recv()
+        never.set()
+    assert socket_.close_code == 4200
+    assert await asyncio.to_thread(gateway.wait) == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import signal
 import socket
 import struct
 import sys
@@ -17,6 +18,7 @@ from websockets.frames import Frame, Opcode
 from libs.bus.connection import Bus
 from libs.client.connection import Answer
 from libs.contract import frames
+from services.gateway.connection import CLOSE_SECONDS
 from tests.clients import open_client, open_socket
 from tests.gateway.played import reply_subject, task_state
 from tests.gateway.played_answers import STORED, end, piece, played_answer
@@ -39,7 +41,7 @@ async def test_who_reads_again_is_told_that_it_was_too_slow(bus: Bus, gateway: S
                 await bus.publish(reply, FILLING)
         await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_send_queue_bytes") == 0))
         # Longer than any other goodbye may take.
-        await asyncio.sleep(3)
+        await asyncio.sleep(CLOSE_SECONDS + 0.2)
         slow.transport.resume_reading()
         async with asyncio.timeout(20):
             with suppress(ConnectionClosed):
@@ -97,6 +99,28 @@ async def test_who_stops_reading_costs_two_mebibytes_at_most_and_nobody_elses_fr
     assert grown < 2 * MIB
     await until_answer(lambda: asyncio.to_thread(lambda: gateway.metric("gateway_connections") == 0))
     assert await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes") == 0
+
+
+@pytest.mark.thorough
+async def test_who_does_not_read_does_not_hold_up_the_end_of_a_gateway(bus: Bus, gateway: ServiceProcess) -> None:
+    """uvicorn alone would wait for it for ever; who reads has its goodbye at once."""
+    async with open_socket(gateway.ws, max_queue=1) as slow, open_socket(gateway.ws) as other:
+        await slow.recv()
+        await other.recv()
+        reply = await reply_subject(bus, slow)
+        slow.transport.pause_reading()
+        while not await asyncio.to_thread(gateway.metric, "gateway_send_queue_bytes"):
+            await bus.publish(reply, FILLING)
+        asked_at = monotonic()
+        gateway.signal(signal.SIGTERM)
+        with suppress(ConnectionClosed):
+            while True:
+                await other.recv()
+        assert other.close_code == 4200
+        assert monotonic() - asked_at < 3
+        assert await asyncio.to_thread(gateway.wait) == 0
+        print(f"ended after {monotonic() - asked_at:.1f} s")  # noqa: T201
+        slow.transport.abort()
 
 
 def hear_nothing_more(peer: socket.socket) -> None:

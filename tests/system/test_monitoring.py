@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,33 @@ async def sample(client: Client, host: str) -> dict[str, Any]:
                 return data
 
 
-async def test_two_agents_on_one_machine_are_two_hosts(stack: RunningStack, client: Client, tmp_path: Path) -> None:
-    """The second one is seen by who already watches; when it ends, that is said."""
+@contextmanager
+def second_agent(stack: RunningStack, log: Path) -> Iterator[None]:
     environ = psutil.Process(stack.entries()["monitor_agent"]["pid"]).environ()
     bus = {name: environ[name] for name in ("NATS_URL", "VALKEY_URL", "LM_STUDIO_URL")}
+    with service("monitor_agent", bus | {"MONITOR_AGENT_HOST_NAME": "second.example"}, log):
+        yield
+
+
+async def test_two_agents_on_one_machine_are_two_hosts(stack: RunningStack, client: Client, tmp_path: Path) -> None:
+    """The second one is seen by who already watches."""
     await client.ask("monitoring:subscribe", {"intervalSeconds": 1})
-    with service("monitor_agent", bus | {"MONITOR_AGENT_HOST_NAME": "second.example"}, tmp_path / "log"):
+    with second_agent(stack, tmp_path / "log"):
         second = await sample(client, "second.example")
         own = next(host for host in await hosts(client) if host != "second.example")
         assert (await sample(client, own))["memory"]["total"] == second["memory"]["total"]
+    with pytest.raises(ClientError, match="needs a host"):
+        await client.ask("monitoring:history")
+    assert (await client.ask("monitoring:history", {"host": own}))["data"]["points"]
+
+
+@pytest.mark.thorough
+async def test_a_machine_whose_agent_has_ended_is_said_to_be_silent(
+    stack: RunningStack, client: Client, tmp_path: Path
+) -> None:
+    """To who watches it, and to who asks."""
+    await client.ask("monitoring:subscribe", {"intervalSeconds": 1})
+    with second_agent(stack, tmp_path / "log"):
         # Until it has heard that somebody watches: the next sample is then promised within a second.
         while (await sample(client, "second.example"))["intervalSeconds"] > 1:
             pass
@@ -47,9 +67,6 @@ async def test_two_agents_on_one_machine_are_two_hosts(stack: RunningStack, clie
         "intervalSeconds": 1,
     }
     assert (await hosts(client))["second.example"] == "stale"
-    with pytest.raises(ClientError, match="needs a host"):
-        await client.ask("monitoring:history")
-    assert (await client.ask("monitoring:history", {"host": own}))["data"]["points"]
 
 
 async def test_samples_are_never_about_the_arguments_of_programs(stack: RunningStack, client: Client) -> None:

@@ -23,6 +23,7 @@ def sent_away(stack: RunningStack) -> float:
     )
 
 
+@pytest.mark.thorough
 async def test_who_was_sent_away_as_too_slow_resumes_completely(stack: RunningStack) -> None:
     """Its answer, and more histories than may wait for it: 4102, and every token once, at the other gateway."""
     here, elsewhere = stack.gateways()

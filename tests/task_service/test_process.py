@@ -211,6 +211,7 @@ async def test_no_title_is_in_the_log(shared_tasks: ServiceProcess, tasks_bus: B
     assert {"task created", "command refused"} <= {line["event"] for line in shared_tasks.lines()}
 
 
+@pytest.mark.thorough
 def test_without_nats_it_does_not_start(tmp_path: Path) -> None:
     """One sentence that says what to do, and exit code 1."""
     env = {
