@@ -105,7 +105,7 @@ class Answers:
         watched = self._unfinished.get(key)
         if watched is None:
             ended = self._ended.get(key)
-            if ended is not None and (place.epoch < ended or not place.reset):
+            if ended is not None and (place.epoch < ended or not place.reset or not self._asked_again(key, frame)):
                 metrics.PIECES_DROPPED.inc()
                 return False
             if self._crowded and place.first > 1 and not place.reset:
@@ -122,6 +122,10 @@ class Answers:
         if place.done:
             self._end(key, place.epoch)
         return True
+
+    def _asked_again(self, key: Key, frame: bytes) -> bool:
+        """Whether an ended answer is to be shown once more. A repair that the end has overtaken has nothing new."""
+        return (request_id_of(frame), key[1]) in self._expected or len(self._expected) >= MOST_WATCHED
 
     def _begin(self, key: Key, frame: bytes) -> Watched:
         self._ended.pop(key, None)
@@ -158,10 +162,12 @@ class Answers:
 
     def repaired(self, watched: Watched, resumed: Resumed) -> None:
         """A worker was asked. What was missing comes by itself, or has come."""
-        self._expected.pop((resumed.request_id, watched.frame_id), None)
+        asked = self._expected.pop((resumed.request_id, watched.frame_id), None)
         if watched.message_id is None:
             watched.message_id = resumed.message_id
             key = (resumed.message_id, watched.frame_id)
+            if asked is not None:
+                self._ended.pop(key, None)  # Asked for again, and what is to be shown may come after this reply.
             if key not in self._ended:
                 self._unfinished.setdefault(key, watched)
         if resumed.running or resumed.status.terminal:

@@ -67,7 +67,7 @@ async def test_an_end_that_does_not_fit_takes_what_follows_it_along(chat_bus: Bu
 
 
 async def test_a_worker_that_has_lost_the_answer_is_not_heard(chat_bus: Bus, visitor: Client) -> None:
-    """Neither while its successor runs nor after the end; only who begins anew under the last epoch is."""
+    """Neither while its successor runs nor after the end; only who begins anew under the last epoch, once asked again."""
     async with played_answer(chat_bus) as answer:
         await accepted(chat_bus, visitor, answer)
         await answer.say(piece(1))
@@ -80,6 +80,7 @@ async def test_a_worker_that_has_lost_the_answer_is_not_heard(chat_bus: Bus, vis
         for late in (piece(3), piece(4, epoch=2), piece(5, reset=True), end(6), end(4, epoch=2)):
             await answer.say(late)
         await nothing_more(visitor)
+        await accepted(chat_bus, visitor, answer)
         await answer.say(piece(1, "again", epoch=2, reset=True), end(2, epoch=2))
         assert places(await shown(visitor, 2)) == [(2, 1, 1), (2, 2, 2)]
         assert answer.asked == []
@@ -121,6 +122,23 @@ async def test_all_of_an_answer_once_more_is_not_shown_to_who_has_it(chat_bus: B
         assert places(await shown(visitor, 3)) == [(1, 1, 1), (1, 2, 2), (1, 3, 3)]
         await answer.say(piece(4, first=1, reset=True))
         assert [data.get("reset") for data in await shown(visitor, 1)] == [True]
+
+
+async def test_a_repair_that_comes_after_the_end_shows_the_answer_no_second_time(
+    chat_bus: Bus, visitor: Client
+) -> None:
+    """The worker's own end was faster than the row from the database; who asks for it again is shown it again."""
+    async with played_answer(chat_bus) as answer:
+        await accepted(chat_bus, visitor, answer)
+        await answer.say(piece(1))
+        await answer.say(end(2))
+        assert places(await shown(visitor, 2)) == [(1, 1, 1), (1, 2, 2)]
+        row = (piece(1, reset=True), end(2))
+        await answer.say(*row)
+        await nothing_more(visitor)
+        await accepted(chat_bus, visitor, answer)
+        await answer.say(*row)
+        assert places(await shown(visitor, 2)) == [(1, 1, 1), (1, 2, 2)]
 
 
 async def test_the_whole_text_of_an_ended_answer_is_shown_to_who_has_seen_one_piece(
