@@ -18,9 +18,9 @@ RETRY_SECONDS = 0.5
 # What was asked for after a gap comes within this; until then the gap is known.
 GAP_SECONDS = 3.0
 # Promised are 5 s for most; the rest is for a machine that is busy.
-TAKEOVER_SECONDS = 12.0
+TAKEOVER_SECONDS = 10.0
 # Whatever was wrong before that has been dealt with, also by a process that had to start first.
-QUIET_SECONDS = TAKEOVER_SECONDS + 2.0
+QUIET_SECONDS = 14.0
 FORGOTTEN_SECONDS = 90.0
 
 

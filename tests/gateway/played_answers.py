@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from libs.bus.connection import Bus
-from libs.client.connection import Client
+from libs.client.connection import Client, Frame
 from libs.contract import frames, streams, subjects
 from libs.contract.chat import ChatMessage, ChatResume, ChatStreaming, MessageStatus, Role
 from libs.contract.errors import ErrorCode, RequestError
@@ -112,3 +112,18 @@ async def accepted(bus: Bus, client: Client, played: PlayedAnswer) -> None:
     request = msgspec.json.decode(item.data, type=ClientRequest)
     played.reply, played.frame_id = request.reply, request.frame_id
     await item.ack()
+
+
+async def shown(client: Client, count: int) -> list[Frame]:
+    """The data of the next frames."""
+    return [(await asyncio.wait_for(client.pushed.get(), 10))["data"] for _ in range(count)]
+
+
+async def nothing_more(client: Client) -> None:
+    """All that was on its way has arrived, and none of it was shown."""
+    await client.ask("ping")
+    assert client.pushed.empty()
+
+
+def places(told: list[Frame]) -> list[tuple[int, int, int]]:
+    return [(data["epoch"], data["fromSeq"] if "fromSeq" in data else data["seq"], data["seq"]) for data in told]
