@@ -42,9 +42,8 @@ class Client(nats.aio.client.Client):
 
     def write(self, subject: str, payload: bytes) -> bool:
         """Sends it now or in a moment, in order. False: it is not sent; `publish` has to wait for its turn."""
-        if self._pending or not self.is_connected or not _is_subject(subject):
-            return False
-        if self._transport._io_writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:  # type: ignore[union-attr] # noqa: SLF001 (there is one while connected)
+        transport = self._open_transport()
+        if transport is None or not _is_subject(subject) or transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             return False
         self._held.append(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
         if not self._quick or len(self._held) >= MOST_HELD:
@@ -55,6 +54,11 @@ class Client(nats.aio.client.Client):
 
     def hear(self, subscription: Subscription, hear: Hear) -> None:
         """From now on its messages go to `hear(subject, payload)`. It must not wait; what it raises is logged."""
+        queue = subscription._pending_queue  # noqa: SLF001 (what came before nobody else reads)
+        while not queue.empty():
+            message = queue.get_nowait()
+            _tell(hear, message.subject, message.data)
+            queue.task_done()
         self._hearing[subscription._id] = hear  # noqa: SLF001 (nats-py's own key of its subscriptions)
 
     async def close(self) -> None:
@@ -71,17 +75,31 @@ class Client(nats.aio.client.Client):
         now = monotonic()
         self._quick = len(held) > (now - self._sent_at) * QUICK_PER_SECOND
         self._sent_at = now
-        if self.is_connected and not self._pending:
-            self._transport._io_writer.transport.write(b"".join(held))  # type: ignore[union-attr] # noqa: SLF001 (as above)
+        if (transport := self._open_transport()) is not None:
+            transport.write(b"".join(held))
         else:
             # NATS went away meanwhile. What waits here is sent when it is back.
             self._pending += held
             self._pending_data_size += sum(map(len, held))
 
+    def _open_transport(self) -> asyncio.WriteTransport | None:
+        """None: NATS is away, or something waits to be sent before."""
+        if self._pending or not self.is_connected:
+            return None
+        transport: asyncio.WriteTransport = self._transport._io_writer.transport  # type: ignore[union-attr] # noqa: SLF001 (there is one while connected)
+        # A connection that was reset is closed some turns of the loop before nats-py hears of it; uvloop's then raises.
+        return None if transport.is_closing() else transport
+
     async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
         # In order: who hears the answer to this may rely on what was sent before.
         self._send_held()
         await super()._send_command(cmd, priority)
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        # What waits for a connection that is closed is sent by the next one; nats-py would write to it, and raise.
+        if self.is_connected and self._transport._io_writer.transport.is_closing():  # type: ignore[union-attr] # noqa: SLF001 (as above)
+            return None
+        return await super()._flush_pending(force_flush)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._hearing.pop(sid, None)
@@ -92,11 +110,15 @@ class Client(nats.aio.client.Client):
         if hear is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return
-        try:
-            hear(subject.decode(), data)
-        except Exception:
-            # It would end the read loop, and with it everything this process hears.
-            log.exception("a message could not be taken", subject=subject)
+        _tell(hear, subject.decode(), data)
+
+
+def _tell(hear: Hear, subject: str, payload: bytes) -> None:
+    try:
+        hear(subject, payload)
+    except Exception:
+        # It would end the read loop, and with it everything this process hears.
+        log.exception("a message could not be taken", subject=subject)
 
 
 def _is_subject(text: str) -> bool:

@@ -168,9 +168,13 @@ class Bus:
         try:
             yield subscription
         finally:
-            if self.connected:
+            try:
                 with contextlib.suppress(nats.errors.Error, TimeoutError):
-                    await self._leave(subscription)
+                    if self.connected:
+                        await self._leave(subscription)
+            finally:
+                with contextlib.suppress(nats.errors.Error):
+                    await subscription.unsubscribe()  # In any case: a reconnect would bring it back to life.
 
     async def _leave(self, subscription: Subscription) -> None:
         """Ends a subscription after the messages that are already on their way, for which others may wait.
@@ -184,7 +188,6 @@ class Bus:
             await self._client.request(self._client.new_inbox(), timeout=FENCE_SECONDS)
         async with asyncio.timeout(FINISH_SECONDS):
             await subscription._pending_queue.join()  # noqa: SLF001 (as above)
-        await subscription.unsubscribe()
 
     async def ping(self) -> None:
         """Raises unless NATS answers a JetStream request. (A flush proves nothing: its PING overtakes publishes.)"""

@@ -5,8 +5,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+import uvloop
 
-from libs.bus.connection import Bus, BusUnavailable
+from libs.bus.connection import Bus, BusUnavailable, connect
 from tests.brokers import Server
 from tests.waiting import until
 
@@ -73,3 +74,63 @@ async def test_a_subject_that_is_none_is_refused_and_the_connection_lives(bus: B
         await bus.publish(subject, b"")
     await bus.ping()
     assert bus.interruptions == 0
+
+
+def test_what_is_said_while_nats_dies_raises_nothing_but_bus_unavailable(nats: Server) -> None:
+    """uvloop, which production runs, closes a socket that was reset before nats-py hears of it."""
+    refused = 0
+
+    async def talk(bus: Bus) -> None:
+        nonlocal refused
+        while True:
+            try:
+                await bus.publish("test.v1.talk", b"x" * 300)
+            except BusUnavailable:
+                refused += 1
+            await asyncio.sleep(0.002)
+
+    async def scenario() -> None:
+        async with connect(nats.url, name="test") as bus, asyncio.timeout(40):
+            talkers = [asyncio.create_task(talk(bus)) for _ in range(50)]
+            for deaths in range(1, 21):
+                await until(lambda: bus.connected)
+                await bus.ping()
+                await asyncio.to_thread(nats.kill)
+                await until(lambda: not bus.connected)
+                await asyncio.to_thread(nats.start)
+                await until(lambda deaths=deaths: bus.reconnects >= deaths)  # type: ignore[misc]
+            for talker in talkers:
+                talker.cancel()
+            ends = await asyncio.gather(*talkers, return_exceptions=True)
+            assert {type(end) for end in ends} == {asyncio.CancelledError}
+
+    uvloop.run(scenario())
+
+
+async def test_a_subscription_that_was_left_while_nats_was_away_stays_left(bus: Bus, nats: Server) -> None:
+    """nats-py takes all that it has with it into the next connection."""
+    heard: list[bytes] = []
+    async with bus.listening("test.v1.left", lambda _, payload: heard.append(payload)):
+        nats.kill()
+        await until(lambda: not bus.connected)
+    nats.start()
+    await until(lambda: bus.connected)
+    async with bus.listening("test.v1.>", lambda _, payload: heard.append(payload)):
+        await bus.publish("test.v1.left", b"once")
+        await bus.publish("test.v1.other", b"end")
+        await until(lambda: b"end" in heard)
+    assert heard == [b"once", b"end"]
+
+
+async def test_what_comes_before_anybody_listens_is_heard_first(bus: Bus) -> None:
+    """Between subscribing and listening."""
+    subscription = await bus._client.subscribe("test.v1.early")
+    for payload in (b"one", b"two"):
+        await bus.publish("test.v1.early", payload)
+    await until(lambda: subscription.pending_msgs == 2)
+    heard: list[bytes] = []
+    bus._client.hear(subscription, lambda _, payload: heard.append(payload))
+    await bus.publish("test.v1.early", b"three")
+    await until(lambda: len(heard) == 3)
+    assert heard == [b"one", b"two", b"three"]
+    await asyncio.wait_for(subscription._pending_queue.join(), 1)
