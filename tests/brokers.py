@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from libs.bus.connection import Bus, BusUnavailable, connect
 from libs.bus.streams import provision
 from libs.contract import streams
 from libs.local_stack import cache
+from tests.waiting import wait_until
 
 START_SECONDS = 10.0
 
@@ -50,6 +52,8 @@ class Server:
         """Keeps the sockets open and answers nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # On another core it runs on for a moment, and may answer.
+        wait_until(lambda: _stopped(self._process))
 
     def thaw(self) -> None:
         """Goes on where it was."""
@@ -64,6 +68,10 @@ async def answers(bus: Bus) -> bool:
     except BusUnavailable:
         return False
     return True
+
+
+def _stopped(process: subprocess.Popen[bytes] | None) -> bool:
+    return process is not None and psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
 def nats_server(folder: Path) -> Server:
