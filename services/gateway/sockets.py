@@ -64,6 +64,7 @@ class Socket(asyncio.Protocol):
         "_fragments",
         "_heartbeats",
         "_listener",
+        "_pong",
         "_rfc",
         "_takes",
         "_text",
@@ -87,6 +88,8 @@ class Socket(asyncio.Protocol):
         self._text = False
         # The connection is open, and the client reads: more may be written.
         self._takes = False
+        # What it is to hear when it reads again: one for all its pings until then (RFC 6455, 5.5.3).
+        self._pong = b""
         # It has not answered the last heartbeat yet.
         self._unanswered = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -158,8 +161,9 @@ class Socket(asyncio.Protocol):
         if self._takes or self._rfc.state is not OPEN:
             self._flush()
         else:
-            # Answers to the pings of a client that does not read them would pile up here.
-            self._rfc.data_to_send()
+            # Answers to the pings of a client that does not read them would pile up here. The last one is enough.
+            for told in self._rfc.data_to_send():
+                self._pong = told
         if self._rfc.eof_sent:
             # Goodbye has been said on both sides, or what came is no WebSocket.
             self._hang_up()
@@ -170,6 +174,9 @@ class Socket(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._listener is not None and self._rfc.state is OPEN:
             self._takes = True
+            if self._pong:
+                self._transport.write(self._pong)
+                self._pong = b""
             self._listener.go_on()
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -1,10 +1,13 @@
 """The gateway's own sockets are WebSocket all the same, whatever a client sends; a strict one reads all they say."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 from uvicorn.server import ServerState
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
@@ -16,7 +19,7 @@ from services.gateway.heartbeats import Heartbeats
 from services.gateway.sockets import Listener, Socket
 from tests.clients import open_socket
 from tests.processes import ServiceProcess
-from tests.waiting import until_answer
+from tests.waiting import until, until_answer
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -136,13 +139,54 @@ async def test_who_answers_no_ping_is_told_that_it_missed_the_heartbeat() -> Non
 
 
 class Hall:
-    """Lets everybody in, and does not listen."""
+    """Lets everybody in, and remembers what it hears."""
 
-    def welcome(self, _: Socket) -> Listener:
+    def __init__(self) -> None:
+        self.sockets: list[Socket] = []
+        self.heard: list[str | bytes] = []
+        self.left = False
+        self.uvicorn = ServerState()
+
+    def welcome(self, socket: Socket) -> Listener:
+        self.sockets.append(socket)
         return self
 
-    def hear(self, frame: str | bytes) -> None: ...
+    def hear(self, frame: str | bytes) -> None:
+        self.heard.append(frame)
 
     def go_on(self) -> None: ...
 
-    def leave(self) -> None: ...
+    def leave(self) -> None:
+        self.left = True
+
+
+@asynccontextmanager
+async def entered() -> AsyncIterator[tuple[Hall, Socket, ClientConnection]]:
+    """A client, and its socket in this process."""
+    hall = Hall()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Socket(hall, Heartbeats(), server_state=hall.uvicorn), "127.0.0.1"
+    )
+    port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(20), open_socket(f"ws://127.0.0.1:{port}/ws", max_queue=None) as client:
+        yield hall, hall.sockets[0], client
+        client.transport.abort()
+    server.close()
+
+
+async def stuff(socket: Socket, client: ClientConnection) -> None:
+    """The client stops reading, and the kernel takes nothing more for it."""
+    client.transport.pause_reading()
+    while socket.write(b"x" * 60_000):
+        await asyncio.sleep(0)
+
+
+async def test_the_last_ping_of_a_client_that_reads_slowly_is_answered_when_it_reads_again() -> None:
+    """Many clients take a server for dead that leaves a ping without an answer. The last pong is for all (5.5.3)."""
+    async with entered() as (hall, socket, client):
+        await stuff(socket, client)
+        answered = [await client.ping(str(number)) for number in range(3)]
+        await client.send("behind the pings")
+        await until(lambda: hall.heard)
+        client.transport.resume_reading()
+        await asyncio.wait_for(asyncio.gather(*answered), 5)
