@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 from websockets.frames import CloseCode as Rfc6455Code
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import OPEN, Side
+from websockets.protocol import CLOSING, OPEN, Side
 from websockets.protocol import Protocol as Rfc6455
 from websockets.server import ServerProtocol
 
@@ -152,13 +152,17 @@ class Socket(asyncio.Protocol):
         self._all.add(self)
 
     def data_received(self, data: bytes) -> None:
+        # After our goodbye nothing is said any more, only the end is heard.
+        silent = self._rfc.state is CLOSING
         self._rfc.receive_data(data)
         for event in self._rfc.events_received():
             if isinstance(event, Request):
                 self._shake_hands(event)
             else:
                 self._take(cast("Frame", event))
-        if self._takes or self._rfc.state is not OPEN:
+        if silent:
+            self._rfc.data_to_send()
+        elif self._takes or self._rfc.state is not OPEN:
             self._flush()
         else:
             # Answers to the pings of a client that does not read them would pile up here. The last one is enough.

@@ -190,3 +190,15 @@ async def test_the_last_ping_of_a_client_that_reads_slowly_is_answered_when_it_r
         await until(lambda: hall.heard)
         client.transport.resume_reading()
         await asyncio.wait_for(asyncio.gather(*answered), 5)
+
+
+async def test_after_our_goodbye_a_client_that_does_not_read_costs_nothing_more() -> None:
+    """Its pings are not answered any more: for 30 s nobody would read that."""
+    async with entered() as (hall, socket, client):
+        await stuff(socket, client)
+        socket.close(4102)
+        before = socket._transport.get_write_buffer_size()
+        client.transport.write(Frame(Opcode.PING, b"x" * 125).serialize(mask=True) * 5000)
+        await client.send("behind the pings")
+        await until(lambda: hall.heard)
+        assert socket._transport.get_write_buffer_size() <= before
