@@ -59,9 +59,9 @@ class Socket(asyncio.Protocol):
 
     __slots__ = (
         "_all",
+        "_begun",
         "_deadline",
         "_door",
-        "_fragments",
         "_heartbeats",
         "_listener",
         "_pong",
@@ -83,8 +83,8 @@ class Socket(asyncio.Protocol):
         self._all: set[Any] = server_state.connections
         self._rfc: Rfc6455 = ServerProtocol()
         self._listener: Listener | None = None
-        # What has come of a frame, and whether it is text.
-        self._fragments: list[bytes] = []
+        # What has come of a frame in fragments, and whether a frame is text.
+        self._begun: bytearray | None = None
         self._text = False
         # The connection is open, and the client reads: more may be written.
         self._takes = False
@@ -220,12 +220,16 @@ class Socket(asyncio.Protocol):
         elif frame.opcode < Opcode.CLOSE:
             if frame.opcode is not Opcode.CONT:
                 self._text = frame.opcode is Opcode.TEXT
-            if frame.data:
-                self._fragments.append(bytes(frame.data))
-            if frame.fin:
-                whole = b"".join(self._fragments)
-                self._fragments.clear()
-                self._hear(whole)
+            if self._begun is not None:
+                # One piece of memory: as objects of their own, fragments of two bytes would cost twenty times as much.
+                self._begun += frame.data
+                if frame.fin:
+                    whole, self._begun = bytes(self._begun), None
+                    self._hear(whole)
+            elif frame.fin:
+                self._hear(bytes(frame.data))
+            else:
+                self._begun = bytearray(frame.data)
 
     def _hear(self, whole: bytes) -> None:
         if self._listener is None:

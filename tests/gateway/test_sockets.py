@@ -1,6 +1,7 @@
 """The gateway's own sockets are WebSocket all the same, whatever a client sends; a strict one reads all they say."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -202,3 +203,22 @@ async def test_after_our_goodbye_a_client_that_does_not_read_costs_nothing_more(
         await client.send("behind the pings")
         await until(lambda: hall.heard)
         assert socket._transport.get_write_buffer_size() <= before
+
+
+async def test_a_message_in_tiny_pieces_costs_its_size() -> None:
+    """Two bytes each: as objects of their own they would cost twenty times as much."""
+    piece = Frame(Opcode.CONT, b"ab", fin=False).serialize(mask=True)
+    async with entered() as (hall, _, client):
+        client.transport.write(Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True))
+        await (await client.ping())
+        tracemalloc.start()
+        for _ in range(20):
+            client.transport.write(piece * 5000)
+            await (await client.ping())
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        client.transport.write(Frame(Opcode.CONT, b"c").serialize(mask=True))
+        await until(lambda: hall.heard)
+    assert hall.heard == ["ab" * 100_000 + "c"]
+    print(f"{held:,} bytes held for 200,000")  # noqa: T201
+    assert held < 1_000_000
