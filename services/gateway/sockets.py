@@ -64,6 +64,7 @@ class Socket(asyncio.Protocol):
         "_door",
         "_heartbeats",
         "_listener",
+        "_paused",
         "_pong",
         "_rfc",
         "_takes",
@@ -90,6 +91,8 @@ class Socket(asyncio.Protocol):
         self._takes = False
         # What it is to hear when it reads again: one for all its pings until then (RFC 6455, 5.5.3).
         self._pong = b""
+        # We do not read it.
+        self._paused = False
         # It has not answered the last heartbeat yet.
         self._unanswered = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -108,13 +111,16 @@ class Socket(asyncio.Protocol):
 
     def pause(self) -> None:
         """Reads nothing more of the client for now, so that it feels it."""
-        if not self._transport.is_closing():
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Reads again."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Reads again, and so may find the answer to a heartbeat."""
+        if self._paused:
+            self._paused = self._unanswered = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def close(self, code: int) -> None:
         """Says goodbye, behind all that is on its way."""
@@ -133,8 +139,8 @@ class Socket(asyncio.Protocol):
     # ---- For the heartbeats -------------------------------------------------------------------------------------
 
     def beat(self) -> None:
-        """Who has not answered the ping before is gone; the others get the next one."""
-        if self._rfc.state is not OPEN or self._transport.is_closing():
+        """Who has not answered the ping before is gone, unless we do not read it; the others get the next one."""
+        if self._paused or self._rfc.state is not OPEN or self._transport.is_closing():
             return
         if self._unanswered:
             metrics.CLOSED.labels(CloseCode.HEARTBEAT_MISSED.name.lower()).inc()

@@ -222,3 +222,16 @@ async def test_a_message_in_tiny_pieces_costs_its_size() -> None:
     assert hall.heard == ["ab" * 100_000 + "c"]
     print(f"{held:,} bytes held for 200,000")  # noqa: T201
     assert held < 1_000_000
+
+
+async def test_who_is_not_read_has_not_missed_a_heartbeat() -> None:
+    """Its answer waits in our own kernel, while a frame of it is in hand. When it is read again it has a new chance."""
+    async with entered() as (_, socket, client):
+        socket.beat()
+        socket.pause()
+        for _ in range(3):
+            socket.beat()
+        socket.resume()
+        socket.beat()
+        await (await client.ping())
+        assert not socket._unanswered
