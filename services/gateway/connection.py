@@ -9,6 +9,7 @@ An idle connection has no task: one is made for the frames in hand, for a questi
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 MAX_QUESTIONS = 16
 # A page that comes back follows all it shows at once.
 MAX_WISHES = 256
+# Most frames need no waiting: after so many of one client the others have their turn.
+FRAMES_A_TURN = 16
 # What a connection that is sent away may still take: to be answered what it asked, and to be told goodbye.
 CLOSE_SECONDS = 2.0
 
@@ -81,7 +84,8 @@ class Connection:
         self.wishes = Pending(MAX_WISHES)
         self._following = asyncio.Lock()
         # The client's frames that wait for the one in hand: those of one read, since while any waits no more are read.
-        self._heard: list[str | bytes] = []
+        # One read may be tens of thousands. None otherwise: a deque is 600 bytes, and there are many who are idle.
+        self._heard: deque[str | bytes] | None = None
         self._handling: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._ended = ended
@@ -120,6 +124,8 @@ class Connection:
     def close(self, code: CloseCode) -> None:
         """Sends the client away."""
         if self._ending is None:
+            # Between two frames: the one in hand is carried out to its end.
+            self._heard = None
             self._ending = asyncio.create_task(self._say_goodbye(code), name=f"goodbye {self.id}")
 
     def leave(self) -> None:
@@ -143,16 +149,23 @@ class Connection:
         if self._handling is None:
             self._handling = asyncio.create_task(self._handle_all(frame), name=f"handle {self.id}")
         else:
+            if self._heard is None:
+                self._heard = deque()
+                self._socket.pause()
             self._heard.append(frame)
-            self._socket.pause()
 
     async def _handle_all(self, frame: str | bytes) -> None:
         try:
             await self._handle(frame)
-            if self._heard:
-                while self._heard:
-                    await self._handle(self._heard.pop(0))
-                self._socket.resume()
+            handled = 1
+            # None when the client is sent away meanwhile.
+            while self._heard:
+                await self._handle(self._heard.popleft())
+                handled += 1
+                if handled % FRAMES_A_TURN == 0:
+                    await asyncio.sleep(0)
+            self._heard = None
+            self._socket.resume()
         except Exception:
             log.exception("a frame could not be handled", connection=self.id)
             self._socket.drop()
@@ -228,8 +241,6 @@ class Connection:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     if self._handling is not None:
-                        # Between two frames: the one in hand is carried out to its end.
-                        self._heard.clear()
                         await asyncio.wait((self._handling,))
                     if code is CloseCode.DRAINING:
                         await self.questions.ended()

@@ -12,13 +12,24 @@ from time import monotonic
 import msgspec
 import psutil
 import pytest
+from redis.asyncio import Redis
+from uvicorn.server import ServerState
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from libs.bus.connection import Bus
 from libs.client.connection import Answer
 from libs.contract import frames
-from services.gateway.connection import CLOSE_SECONDS
+from libs.contract.frames import Limits
+from services.gateway import metrics
+from services.gateway.connection import CLOSE_SECONDS, Gateway
+from services.gateway.connections import Connections
+from services.gateway.heartbeats import Heartbeats
+from services.gateway.rate_limits import RateLimits
+from services.gateway.repairs import Repairs
+from services.gateway.requests import Requests
+from services.gateway.sockets import Socket
+from services.gateway.topics import Topics
 from tests.clients import open_client, open_socket
 from tests.gateway.played import reply_subject, task_state
 from tests.gateway.played_answers import STORED, end, piece, played_answer
@@ -219,3 +230,30 @@ async def test_a_client_that_reads_slowly_gets_all_the_text_in_fewer_pieces(bus:
 def all_taken(gateway: ServiceProcess) -> bool:
     """Every piece that was said has been given to the connection."""
     return gateway.metric('gateway_frames_out_total{type="chat:streaming"}') >= 5000
+
+
+async def test_who_sends_thousands_of_frames_at_once_lets_the_others_pass(shared_bus: Bus) -> None:
+    """Between a few of its frames the event loop has its turn, however little each of them is."""
+    limits = Limits(max_frame_bytes=65536, requests_per_minute=60, burst=5, subscriptions=1)
+    # Nobody listens there: pings are not counted.
+    rates = RateLimits(Redis(port=1), requests_per_minute=60, burst=5)
+    requests = Requests(shared_bus, rates, max_frame_bytes=65536)
+    connections = Connections(Gateway("g", requests, Topics(shared_bus), Repairs(shared_bus), limits, MIB))
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Socket(connections, Heartbeats(), server_state=ServerState()), "127.0.0.1"
+    )
+    ping = Frame(Opcode.TEXT, frames.encode("ping")).serialize(mask=True)
+    async with open_socket(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws", max_queue=None) as rude:
+        await rude.recv()
+        answered = start = metrics.FRAMES_OUT["pong"]
+        most = 0
+        rude.transport.write(ping * 4000)
+        async with asyncio.timeout(20):
+            while answered < start + 4000:
+                await asyncio.sleep(0)
+                most = max(most, metrics.FRAMES_OUT["pong"] - answered)
+                answered = metrics.FRAMES_OUT["pong"]
+    await until(lambda: not connections.count())
+    server.close()
+    print(f"{most} frames in one turn of the event loop at most")  # noqa: T201
+    assert most <= 32
