@@ -178,6 +178,10 @@ class Socket(asyncio.Protocol):
             # Goodbye has been said on both sides, or what came is no WebSocket.
             self._hang_up()
 
+    def eof_received(self) -> None:
+        """It says nothing more, and has not said goodbye. It may never read what is on its way."""
+        self._hang_up()
+
     def pause_writing(self) -> None:
         self._takes = False
 

@@ -16,6 +16,7 @@ from libs.bus.connection import Bus
 from libs.contract import frames, streams, subjects
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
+from services.gateway import sockets
 from services.gateway.heartbeats import Heartbeats
 from services.gateway.sockets import Listener, Socket
 from tests.clients import open_socket
@@ -235,3 +236,13 @@ async def test_who_is_not_read_has_not_missed_a_heartbeat() -> None:
         socket.beat()
         await (await client.ping())
         assert not socket._unanswered
+
+
+async def test_who_has_said_its_last_without_a_goodbye_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that leaves something unread: it is cut off, and nothing of it stays."""
+    monkeypatch.setattr(sockets, "CLOSE_SECONDS", 0.2)
+    async with entered() as (hall, socket, client):
+        await stuff(socket, client)
+        client.transport.write_eof()
+        await until(lambda: hall.left, seconds=5)
+        await until(lambda: not hall.uvicorn.connections, seconds=5)
