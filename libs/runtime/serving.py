@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from libs.runtime.process import Process, StartupError
 
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 # A peer that acknowledges nothing for so long is dead: an option of the listening socket, which the others inherit.
 TCP_USER_TIMEOUT_MS = 20_000
 BACKLOG = 2048
+# So long a peer may take to say what it wants, after which uvicorn alone would still wait.
+REQUEST_SECONDS = 20.0
 
 
 class _Server(uvicorn.Server):
@@ -26,6 +29,24 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+
+class _PromptHttp(HttpToolsProtocol):
+    """uvicorn's own, for peers that finish their first request (also one to upgrade) in time; others are cut off."""
+
+    _late: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        self._late = self.loop.call_later(REQUEST_SECONDS, transport.abort)
+
+    def on_message_complete(self) -> None:
+        self._late.cancel()
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._late.cancel()
+        super().connection_lost(exc)
 
 
 async def _nothing_to_drain() -> None:
@@ -51,7 +72,7 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=_PromptHttp,
             ws=websockets or "none",  # type: ignore[arg-type] # uvicorn calls it and no more
             lifespan="off",
             log_config=None,

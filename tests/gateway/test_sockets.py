@@ -4,9 +4,12 @@ import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from uvicorn.config import Config
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -16,6 +19,7 @@ from libs.bus.connection import Bus
 from libs.contract import frames, streams, subjects
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
+from libs.runtime import serving
 from services.gateway import sockets
 from services.gateway.heartbeats import Heartbeats
 from services.gateway.sockets import Listener, Socket
@@ -179,7 +183,7 @@ async def entered() -> AsyncIterator[tuple[Hall, Socket, ClientConnection]]:
 async def stuff(socket: Socket, client: ClientConnection) -> None:
     """The client stops reading, and the kernel takes nothing more for it."""
     client.transport.pause_reading()
-    while socket.write(b"x" * 60_000):
+    while socket.write(b"x" * 60_000):  # noqa: ASYNC110 (it ends when nobody reads)
         await asyncio.sleep(0)
 
 
@@ -246,3 +250,19 @@ async def test_who_has_said_its_last_without_a_goodbye_has_left(monkeypatch: pyt
         client.transport.write_eof()
         await until(lambda: hall.left, seconds=5)
         await until(lambda: not hall.uvicorn.connections, seconds=5)
+
+
+async def test_a_socket_outlives_the_time_that_a_request_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request to upgrade was complete: what uvicorn hands over is not cut off."""
+    monkeypatch.setattr(serving, "REQUEST_SECONDS", 0.1)
+    hall = Hall()
+    sockets_of_ours = partial(Socket, hall, Heartbeats())
+    config = Config(Starlette(), ws=sockets_of_ours, log_config=None)  # type: ignore[arg-type] # as `serve` does
+    config.load()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: serving._PromptHttp(config, hall.uvicorn, {}), "127.0.0.1"
+    )
+    async with open_socket(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws") as client:
+        await asyncio.sleep(0.3)
+        await (await client.ping())
+    server.close()

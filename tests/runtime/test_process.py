@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,20 @@ def test_every_log_line_is_one_json_object_with_the_service(start: Start) -> Non
     for record in small.records():
         assert {"event", "level", "time", "service"} <= record.keys()
         assert record["service"] == "small"
+
+
+def test_who_does_not_finish_its_first_request_is_cut_off(start: Start) -> None:
+    """Whether it says nothing, half a line or half the headers; who has said what it wants stays."""
+    small = start(before="import libs.runtime.serving\nlibs.runtime.serving.REQUEST_SECONDS = 0.5")
+    wait_until(small.answers)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
+    with ExitStack() as opened:
+        peers = [opened.enter_context(socket.create_connection(("127.0.0.1", small.port), timeout=3)) for _ in range(4)]
+        for peer, said in zip(peers, (whole, b"", whole[:9], whole[:-2]), strict=True):
+            peer.sendall(said)
+        answered, *others = peers
+        assert answered.recv(1000)
+        for peer in others:
+            assert peer.recv(1) == b""
+        answered.sendall(whole)
+        assert answered.recv(1000)
