@@ -170,6 +170,7 @@ class Answers:
                 self._ended.pop(key, None)  # Asked for again, and what is to be shown may come after this reply.
             if key not in self._ended:
                 self._unfinished.setdefault(key, watched)
+                self._repairs.add(self)
         if resumed.running or resumed.status.terminal:
             watched.heard(time.monotonic())
         else:

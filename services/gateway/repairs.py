@@ -145,10 +145,13 @@ class Repairs:
                 resumed = _resumed.decode(reply)
             except RequestError as error:
                 log.debug("an answer could not be asked for", message_id=watched.message_id, reason=error.message)
-                watcher.not_repaired(watched, error)
+                if watcher in self._watchers:
+                    watcher.not_repaired(watched, error)
             else:
                 watched.not_before = time.monotonic() + BETWEEN_QUESTIONS_SECONDS
-                watcher.repaired(watched, resumed)
+                # Who has left meanwhile would go on watching for ever.
+                if watcher in self._watchers:
+                    watcher.repaired(watched, resumed)
             finally:
                 watched.asking = False
 

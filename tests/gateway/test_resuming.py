@@ -5,24 +5,47 @@ import asyncio
 import pytest
 
 from libs.bus.connection import Bus
-from libs.client.connection import Client, ClientError
+from libs.client.connection import Client, ClientError, Frame
 from libs.contract import frames
-from libs.contract.chat import ChatResumed, MessageStatus
-from tests.gateway.played_answers import MESSAGE_ID, end, piece, places, played_answer, shown
+from libs.contract.chat import ChatResume, ChatResumed, MessageStatus
+from tests.clients import open_client
+from tests.gateway.played_answers import (
+    MESSAGE_ID,
+    PlayedAnswer,
+    accepted,
+    end,
+    piece,
+    places,
+    played_answer,
+    shown,
+)
 from tests.processes import ServiceProcess
-from tests.waiting import until
+from tests.waiting import until, until_answer
+
+BY_EITHER = pytest.mark.parametrize(
+    "named", [{"messageId": MESSAGE_ID}, {"requestId": "r-1"}], ids=["message", "request"]
+)
+
+
+async def resumed(client: Client, answer: PlayedAnswer, named: Frame, status: MessageStatus) -> None:
+    """A client has come back, and there is nothing yet that it could be shown."""
+    answer.status = status
+    answer.missing = [frames.encode("chat:resumed", ChatResumed(MESSAGE_ID, "r-1", 1, status), frame_id="b")]
+    await client.send({"type": "chat:resume", "id": "b", "data": named})
+    assert (await asyncio.wait_for(client.pushed.get(), 5))["type"] == "chat:resumed"
+    answer.missing = []
 
 
 async def test_resuming_goes_on_at_the_clients_own_position(
     chat_bus: Bus, visitor: Client, shared_gateway: ServiceProcess
 ) -> None:
     """Pieces that it has are not shown; those behind it are, also when they come first."""
-    resumed = ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING)
+    told = ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING)
     async with played_answer(chat_bus) as answer:
         answer.answering.clear()
         await visitor.send({"type": "chat:resume", "id": "b", "data": {"messageId": 8, "epoch": 1, "seq": 5}})
         await until(lambda: answer.asked)
-        answer.missing = [frames.encode("chat:resumed", resumed, frame_id="b"), piece(9, first=6)]
+        answer.missing = [frames.encode("chat:resumed", told, frame_id="b"), piece(9, first=6)]
         await answer.say(piece(5))
         await answer.say(piece(9))
         answer.answering.set()
@@ -37,9 +60,9 @@ async def test_resuming_goes_on_at_the_clients_own_position(
 
 async def test_a_position_without_an_epoch_is_no_position(chat_bus: Bus, visitor: Client) -> None:
     """The worker begins again for such a client, and that is shown, although it ends where the client says it is."""
-    resumed = ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING)
+    told = ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.STREAMING)
     async with played_answer(chat_bus) as answer:
-        answer.missing = [frames.encode("chat:resumed", resumed, frame_id="c"), piece(2, first=1, reset=True)]
+        answer.missing = [frames.encode("chat:resumed", told, frame_id="c"), piece(2, first=1, reset=True)]
         await visitor.send({"type": "chat:resume", "id": "c", "data": {"messageId": 8, "seq": 2}})
         assert (await asyncio.wait_for(visitor.pushed.get(), 5))["type"] == "chat:resumed"
         assert places(await shown(visitor, 1)) == [(1, 1, 2)]
@@ -57,3 +80,45 @@ async def test_a_resume_that_is_refused_leaves_nothing_behind(
             await visitor.ask("chat:resume", {"messageId": 8})
     assert caught.value.code == "not_found"
     assert await asyncio.to_thread(shared_gateway.metric, "gateway_answers_watched") == 0
+
+
+@BY_EITHER
+async def test_a_resumed_answer_that_still_waits_for_its_turn_is_asked_for(
+    named: Frame, chat_bus: Bus, visitor: Client
+) -> None:
+    """However the client named it: whoever takes it over does not know this client."""
+    async with played_answer(chat_bus) as answer:
+        answer.running = False
+        await resumed(visitor, answer, named, MessageStatus.PENDING)
+        await until(lambda: len(answer.asked) == 3, seconds=5)
+        nothing_seen = ("repair", ChatResume(message_id=MESSAGE_ID, epoch=1, seq=0))
+        assert answer.asked[1:] == [nothing_seen] * 2
+
+
+@BY_EITHER
+async def test_a_hole_at_the_beginning_of_a_resumed_answer_is_filled(
+    named: Frame, chat_bus: Bus, visitor: Client
+) -> None:
+    """Its first piece was lost."""
+    async with played_answer(chat_bus) as answer:
+        await resumed(visitor, answer, named, MessageStatus.STREAMING)
+        answer.missing = [piece(2, first=1)]
+        await answer.say(piece(2))
+        assert places(await shown(visitor, 1)) == [(1, 1, 2)]
+
+
+async def test_who_left_while_its_answer_was_asked_for_is_not_asked_for_again(
+    chat_bus: Bus, visitor: Client, shared_gateway: ServiceProcess
+) -> None:
+    """Only the request was known, and the reply names the answer; another client goes on waiting for the same."""
+    async with played_answer(chat_bus) as answer, open_client(shared_gateway.ws) as other:
+        await accepted(chat_bus, visitor, answer)
+        answer.running, answer.status = False, MessageStatus.PENDING
+        answer.answering.clear()
+        await until(lambda: answer.asked)
+        await visitor.close()
+        await until_answer(lambda: asyncio.to_thread(lambda: shared_gateway.metric("gateway_connections") == 1))
+        answer.answering.set()
+        await other.send({"type": "chat:resume", "id": "b", "data": {"messageId": MESSAGE_ID, "epoch": 1, "seq": 5}})
+        await until(lambda: len(answer.asked) == 5)
+    assert [asked for _, asked in answer.asked[1:]] == [ChatResume(message_id=MESSAGE_ID, epoch=1, seq=5)] * 4
