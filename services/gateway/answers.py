@@ -39,6 +39,8 @@ class Answers:
         self._put = put
         # Accepted, and nothing heard of them yet.
         self._expected: dict[tuple[str, bytes | None], Watched] = {}
+        # Asked for again by their requests, and not yet shown to their end since.
+        self._resuming: set[tuple[str | None, bytes | None]] = set()
         self._unfinished: dict[Key, Watched] = {}
         # The epoch in which they ended; the oldest first.
         self._ended: dict[Key, int] = {}
@@ -89,13 +91,18 @@ class Answers:
             self._ended.pop(key, None)
             self._unfinished[key] = watched
             self._repairs.add(self)
-        reply = await ask(resume.question)
-        watched.asking = False
-        if frames.frame_type(reply) == "error":
-            self._forget(watched)
-            self._put(reply)
         else:
-            self.repaired(watched, _resumed.decode(reply))
+            self._resuming.add((asked.request_id, frame_id))
+        try:
+            reply = await ask(resume.question)
+            watched.asking = False
+            if frames.frame_type(reply) == "error":
+                self._forget(watched)
+                self._put(reply)
+            else:
+                self.repaired(watched, _resumed.decode(reply))
+        finally:
+            self._resuming.discard((asked.request_id, frame_id))
 
     # ---- What the bus brings ------------------------------------------------------------------------------------
 
@@ -120,12 +127,14 @@ class Answers:
         watched.epoch, watched.seq = place.epoch, place.seq
         watched.heard(time.monotonic())
         if place.done:
+            self._resuming.discard((request_id_of(frame), key[1]))
             self._end(key, place.epoch)
         return True
 
     def _asked_again(self, key: Key, frame: bytes) -> bool:
         """Whether an ended answer is to be shown once more. A repair that the end has overtaken has nothing new."""
-        return (request_id_of(frame), key[1]) in self._expected or len(self._expected) >= MOST_WATCHED
+        request = (request_id_of(frame), key[1])
+        return request in self._expected or request in self._resuming or len(self._expected) >= MOST_WATCHED
 
     def _begin(self, key: Key, frame: bytes) -> Watched:
         self._ended.pop(key, None)
@@ -166,7 +175,7 @@ class Answers:
         if watched.message_id is None:
             watched.message_id = resumed.message_id
             key = (resumed.message_id, watched.frame_id)
-            if asked is not None:
+            if asked is not None or (resumed.request_id, watched.frame_id) in self._resuming:
                 self._ended.pop(key, None)  # Asked for again, and what is to be shown may come after this reply.
             if key not in self._ended:
                 self._unfinished.setdefault(key, watched)

@@ -7,13 +7,14 @@ import pytest
 from libs.bus.connection import Bus
 from libs.client.connection import Client, ClientError, Frame
 from libs.contract import frames
-from libs.contract.chat import ChatResume, ChatResumed, MessageStatus
+from libs.contract.chat import ChatResume, ChatResumed, ChatStreaming, MessageStatus
 from tests.clients import open_client
 from tests.gateway.played_answers import (
     MESSAGE_ID,
     PlayedAnswer,
     accepted,
     end,
+    nothing_more,
     piece,
     places,
     played_answer,
@@ -68,6 +69,32 @@ async def test_a_position_without_an_epoch_is_no_position(chat_bus: Bus, visitor
         assert places(await shown(visitor, 1)) == [(1, 1, 2)]
         await answer.say(end(3))
         assert places(await shown(visitor, 1)) == [(1, 3, 3)]
+
+
+@BY_EITHER
+@pytest.mark.parametrize("before_the_reply", [True, False], ids=["before", "after"])
+async def test_an_answer_that_this_connection_has_seen_to_its_end_is_shown_again(
+    before_the_reply: bool, named: Frame, chat_bus: Bus, visitor: Client, shared_gateway: ServiceProcess
+) -> None:
+    """Once, under the same `id`; also if the reply to the gateway overtakes it. Nothing is waited for afterwards."""
+    told = ChatResumed(MESSAGE_ID, "r-1", 1, MessageStatus.COMPLETE)
+    row: list[ChatStreaming | bytes] = [frames.encode("chat:resumed", told, frame_id="a"), piece(1, reset=True), end(2)]
+    async with played_answer(chat_bus) as answer:
+        await accepted(chat_bus, visitor, answer)
+        await answer.say(piece(1))
+        await answer.say(end(2))
+        await shown(visitor, 2)
+        answer.running, answer.status = False, MessageStatus.COMPLETE
+        answer.missing = row if before_the_reply else row[:1]
+        await visitor.send({"type": "chat:resume", "id": "a", "data": named})
+        assert (await asyncio.wait_for(visitor.pushed.get(), 5))["type"] == "chat:resumed"
+        if not before_the_reply:
+            await until_answer(lambda: asyncio.to_thread(shared_gateway.metric, "gateway_answers_watched"))
+            await until_answer(lambda: asyncio.to_thread(lambda: not shared_gateway.metric("gateway_client_tasks")))
+            await answer.say(*row[1:])
+        assert places(await shown(visitor, 2)) == [(1, 1, 1), (1, 2, 2)]
+        await nothing_more(visitor)
+    assert await asyncio.to_thread(shared_gateway.metric, "gateway_answers_watched") == 0
 
 
 async def test_a_resume_that_is_refused_leaves_nothing_behind(
