@@ -17,6 +17,7 @@ from services.chat_worker.generations import MAX_ATTEMPTS
 from services.chat_worker.records import Claimed, NewRequest
 from services.chat_worker.store import Store
 from tests.chat_worker.workers import ask, worker
+from tests.on_the_bus import serving
 from tests.scripted_model.server import ScriptedModel
 from tests.waiting import until, until_answer
 
@@ -141,7 +142,7 @@ async def test_who_follows_one_that_runs_elsewhere_is_not_in_the_way_of_the_next
     other = await fallen(sqlite_store, "elsewhere", attempts=MAX_ATTEMPTS - 2)
     await sqlite_store.claim(other, worker="another", lease_ms=60_000, max_attempts=MAX_ATTEMPTS)
     own = await fallen(sqlite_store, "here")
-    async with bus.serving(subjects.chat_generation(other), elsewhere), worker("w1", bus, sqlite_store, model):
+    async with serving(bus, subjects.chat_generation(other), elsewhere), worker("w1", bus, sqlite_store, model):
         await ask(bus, "elsewhere", model=MODEL)
         await until(lambda: followed)
         await ask(bus, "here", model=MODEL)

@@ -11,6 +11,7 @@ from services.chat_worker.generations import MAX_ATTEMPTS
 from services.chat_worker.records import NewRequest
 from services.chat_worker.store import Store
 from tests.chat_worker.workers import ask, worker
+from tests.on_the_bus import serving
 from tests.scripted_model.server import ScriptedModel
 from tests.waiting import until_answer
 
@@ -28,7 +29,7 @@ async def test_a_worker_that_stands_still_is_not_waited_for_beyond_its_lease(sql
 
     async with (
         ScriptedModel.running() as model,
-        bus.serving(subjects.chat_generation(answer.id), stand_still),
+        serving(bus, subjects.chat_generation(answer.id), stand_still),
         worker("other", bus, sqlite_store, model),
     ):
         await sqlite_store.claim(answer.id, worker="frozen", lease_ms=int(lease * 1000), max_attempts=MAX_ATTEMPTS)

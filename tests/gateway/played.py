@@ -16,6 +16,7 @@ from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from libs.contract.monitoring import Demand, Metrics
 from libs.contract.tasks import MissedChanges, Task, TaskPriority, TaskState, TaskStatus
+from tests.on_the_bus import listening, serving
 from tests.waiting import until
 
 # So many missed changes come in one answer.
@@ -71,9 +72,7 @@ class PlayedTasks:
 @asynccontextmanager
 async def played_tasks(bus: Bus) -> AsyncIterator[PlayedTasks]:
     tasks = PlayedTasks(bus)
-    async with bus.serving(subjects.TASK_COMMAND_ALL, tasks.answer, at_once=2000):
-        # By then the subscription has reached the server.
-        await bus.ping()
+    async with serving(bus, subjects.TASK_COMMAND_ALL, tasks.answer, at_once=2000):
         yield tasks
 
 
@@ -114,8 +113,7 @@ async def reply_subject(bus: Bus, client: Sends) -> str:
         learnt.append(msgspec.json.decode(payload, type=ClientRequest).reply)
         return frames.encode("model:list", Models(models=[], default=None))
 
-    async with bus.serving(subjects.chat_query("model_list"), answer):
-        await bus.ping()
+    async with serving(bus, subjects.chat_query("model_list"), answer):
         await client.send('{"type":"model:list"}')
         await until(lambda: learnt)
     return learnt[0]
@@ -129,6 +127,5 @@ async def hearing_demands(bus: Bus, subject: str) -> AsyncIterator[list[int]]:
     def hear(_: str, payload: bytes) -> None:
         demanded.append(msgspec.json.decode(payload, type=Demand).interval_seconds)
 
-    async with bus.listening(subject, hear):
-        await bus.ping()
+    async with listening(bus, subject, hear):
         yield demanded

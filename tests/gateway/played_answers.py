@@ -14,6 +14,7 @@ from libs.contract.chat import ChatMessage, ChatResume, ChatStreaming, MessageSt
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest, FrameId
 from libs.contract.generations import Resumed
+from tests.on_the_bus import serving
 
 MESSAGE_ID = 8
 STORED = ChatMessage(
@@ -99,8 +100,7 @@ class PlayedAnswer:
 @asynccontextmanager
 async def played_answer(bus: Bus) -> AsyncIterator[PlayedAnswer]:
     played = PlayedAnswer(bus)
-    async with bus.serving(subjects.CHAT_QUERY_ALL, played.answer):
-        await bus.ping()
+    async with serving(bus, subjects.CHAT_QUERY_ALL, played.answer):
         yield played
 
 

@@ -20,6 +20,7 @@ from libs.contract.monitoring import Hosts
 from tests.brokers import Server, answers
 from tests.clients import open_client, open_socket
 from tests.gateway.played import reply_subject
+from tests.on_the_bus import serving
 from tests.processes import ServiceProcess
 from tests.waiting import until_answer
 
@@ -64,7 +65,7 @@ async def test_replies_are_forwarded_byte_for_byte(shared_bus: Bus, shared_gatew
         await shared_bus.publish(msgspec.json.decode(payload, type=ClientRequest).reply, odd)
         return odd
 
-    async with shared_bus.serving(subjects.chat_query("history"), answer), open_socket(shared_gateway.ws) as socket_:
+    async with serving(shared_bus, subjects.chat_query("history"), answer), open_socket(shared_gateway.ws) as socket_:
         await socket_.recv()
         await socket_.send('{"type":"chat:history"}')
         assert [await socket_.recv(), await socket_.recv()] == [odd.decode()] * 2
@@ -109,9 +110,7 @@ async def test_a_slow_answer_does_not_hold_up_the_frames_behind_it(shared_bus: B
         asked = msgspec.json.decode(payload, type=ClientRequest)
         return frames.encode("monitoring:hosts", Hosts([]), frame_id=asked.frame_id)
 
-    async with shared_bus.serving(subjects.monitoring_query("hosts"), answer):
-        # By then the subscription has reached the server: no question finds nobody there.
-        await shared_bus.ping()
+    async with serving(shared_bus, subjects.monitoring_query("hosts"), answer):
         questions = [asyncio.create_task(visitor.ask("monitoring:hosts")) for _ in range(17)]
         await visitor.ask("ping")
         with pytest.raises(ClientError) as caught:
@@ -248,8 +247,7 @@ async def test_what_was_asked_is_answered_before_the_goodbye(bus: Bus, gateway: 
         request = msgspec.json.decode(payload, type=ClientRequest)
         return frames.encode("monitoring:hosts", Hosts([]), frame_id=request.frame_id)
 
-    async with bus.serving(subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
-        await bus.ping()
+    async with serving(bus, subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
         await socket_.recv()
         await socket_.send('{"type":"monitoring:hosts","id":"q"}')
         await asyncio.wait_for(asked.wait(), 5)
@@ -273,8 +271,7 @@ async def test_who_waits_in_vain_for_an_answer_is_told_goodbye_all_the_same(bus:
         await never.wait()
         return b""
 
-    async with bus.serving(subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
-        await bus.ping()
+    async with serving(bus, subjects.monitoring_query("hosts"), answer), open_socket(gateway.ws) as socket_:
         await socket_.recv()
         await socket_.send('{"type":"monitoring:hosts","id":"q"}')
         await until_answer(lambda: asyncio.to_thread(gateway.metric, "gateway_client_tasks"))

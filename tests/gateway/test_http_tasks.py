@@ -16,6 +16,7 @@ from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.frames import ClientRequest
 from services.gateway.http_tasks import HTTP_STATUS
 from tests.gateway.played import played_tasks, task_state
+from tests.on_the_bus import serving
 from tests.processes import ServiceProcess
 from tests.waiting import until
 
@@ -38,8 +39,7 @@ async def asked(shared_bus: Bus) -> AsyncIterator[list[tuple[str, Any]]]:
             return frames.encode_error(RequestError(ErrorCode.CONFLICT, "It has ended.", retry_after_ms=1500))
         return frames.encode("task:update", task_state(7, 3))
 
-    async with shared_bus.serving(subjects.TASK_COMMAND_ALL, answer):
-        await shared_bus.ping()
+    async with serving(shared_bus, subjects.TASK_COMMAND_ALL, answer):
         yield commands
 
 

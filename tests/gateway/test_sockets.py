@@ -23,6 +23,7 @@ from libs.runtime import serving
 from services.gateway import sockets
 from services.gateway.heartbeats import Heartbeats
 from services.gateway.sockets import Listener, Socket
+from tests import on_the_bus
 from tests.clients import open_socket
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer
@@ -47,7 +48,7 @@ async def test_a_frame_of_any_length_arrives_whole(
 
     assert len(frame) == length
     async with (
-        shared_bus.serving(subjects.chat_query("history"), answer),
+        on_the_bus.serving(shared_bus, subjects.chat_query("history"), answer),
         open_socket(shared_gateway.ws) as socket,
         asyncio.timeout(10),
     ):

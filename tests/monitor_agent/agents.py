@@ -15,6 +15,7 @@ from libs.contract.frames import ClientRequest, ErrorData
 from libs.contract.ids import LOCAL_USER, new_id
 from libs.contract.monitoring import Demand, HistoryPoint, Metrics, MonitoringHistoryData
 from tests.brokers import Server
+from tests.on_the_bus import listening
 from tests.processes import ServiceProcess, service
 from tests.waiting import until
 
@@ -55,9 +56,7 @@ class Heard:
 async def hearing(bus: Bus, host: str) -> AsyncIterator[Heard]:
     """Every sample of a host, for as long as the block lasts."""
     heard = Heard()
-    async with bus.listening(subjects.monitoring_sampled(host), lambda _, payload: heard.payloads.append(payload)):
-        # By then the subscription has reached the server.
-        await bus.ping()
+    async with listening(bus, subjects.monitoring_sampled(host), lambda _, payload: heard.payloads.append(payload)):
         yield heard
 
 

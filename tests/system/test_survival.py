@@ -20,6 +20,7 @@ from libs.contract.generations import DeadLetter
 from libs.database.engine import opened_engine
 from libs.local_stack.data_folder import DataFolder
 from tests.clients import open_client
+from tests.on_the_bus import listening
 from tests.scripted_model.answers import expected_answer, numbered_tokens
 from tests.system.chats import Watched, assembled, chatting, frames_of, new_conversation, reached_model
 from tests.system.stack import WORKERS, RunningStack, ready, running_stack, running_worker
@@ -40,7 +41,7 @@ async def test_a_worker_that_was_frozen_for_ten_seconds_shows_nothing_when_it_wa
 
     async with (
         connect(fragile.entries()["nats"]["url"], name="test") as bus,
-        bus.listening("reply.>", hear),
+        listening(bus, "reply.>", hear),
         open_client(fragile.ws) as client,
         chatting(client, "degelo", model="paced-400-50") as chat,
     ):

@@ -11,6 +11,7 @@ from libs.contract import subjects
 from libs.contract.frames import ClientRequest
 from libs.contract.ids import LOCAL_USER, new_id
 from libs.contract.tasks import TaskState
+from tests.on_the_bus import listening
 from tests.task_service.outboxes import update
 from tests.waiting import until
 
@@ -61,7 +62,5 @@ async def following(bus: Bus, task_id: int) -> AsyncIterator[Follower]:
     def hear(_: str, payload: bytes) -> None:
         follower.heard.append(update(payload))
 
-    async with bus.listening(subjects.task_updated(task_id), hear):
-        # NATS reads a connection in order: what it answers now, it answers after the subscription.
-        await bus.ping()
+    async with listening(bus, subjects.task_updated(task_id), hear):
         yield follower
