@@ -90,10 +90,13 @@ class Journal:
     def over(self, fault: Fault) -> None:
         fault.ended_at = self.now()
 
-    def broken(self, promise: Promise, what: str, *, about: str = "", since: float | None = None) -> None:
-        now = self.now()
-        self.violations.append(Broken(now, now if since is None else since, promise, what, about))
-        self.entries.append(Entry(now, f"BROKEN {promise.value} {promise.name.lower()}: {what}", about))
+    def broken(
+        self, promise: Promise, what: str, *, about: str = "", since: float | None = None, at: float | None = None
+    ) -> None:
+        """`at`: when it was broken, if that is judged later than at once."""
+        at = self.now() if at is None else at
+        self.violations.append(Broken(at, at if since is None else since, promise, what, about))
+        self.entries.append(Entry(at, f"BROKEN {promise.value} {promise.name.lower()}: {what}", about))
 
     def count(self, name: str) -> None:
         self.counted[name] += 1

@@ -79,7 +79,8 @@ def _judge_one(journal: Journal, fault: Fault, one: Told, *, fallback: bool) -> 
         well = one.code == ErrorCode.MODEL_UNAVAILABLE and one.seconds < REFUSED_SECONDS
     if not well:
         text = f"model away, {'with' if fallback else 'without'} a fallback: {one.status} ({one.code})"
-        journal.broken(Promise.DEPENDENCIES_AWAY, f"{text} after {one.seconds:.1f} s", since=fault.at)
+        text = f"{text} after {one.seconds:.1f} s"
+        journal.broken(Promise.DEPENDENCIES_AWAY, text, since=fault.at, at=one.at + one.seconds)
 
 
 def _disturbed(journal: Journal, one: Told) -> bool:

@@ -31,7 +31,7 @@ def judge(journal: Journal, prober: Prober, *, single_nats: bool) -> None:
     for gateway, at in prober.closed:
         if not journal.hit(at - 60, at, targets={gateway}):
             journal.broken(
-                Promise.DEPENDENCIES_AWAY, f"{gateway} closed a connection by itself", about=gateway, since=at
+                Promise.DEPENDENCIES_AWAY, f"{gateway} closed a connection by itself", about=gateway, since=at, at=at
             )
 
 
@@ -45,7 +45,8 @@ def _judge_refusals(journal: Journal, fault: Fault, gateway: str, probes: list[P
         journal.took("NATS away: refused", probe.seconds)
         if probe.code != "bus_unavailable" or not probe.retryable or probe.seconds > AT_ONCE_SECONDS:
             text = f"NATS away, {gateway} answered {probe.code!r} after {probe.seconds:.1f} s"
-            journal.broken(Promise.DEPENDENCIES_AWAY, text, about=gateway, since=fault.at)
+            answered_at = probe.sent_at + probe.seconds
+            journal.broken(Promise.DEPENDENCIES_AWAY, text, about=gateway, since=fault.at, at=answered_at)
 
 
 def _judge_indifference(journal: Journal, fault: Fault, probes: list[Probe]) -> None:
@@ -59,7 +60,7 @@ def _judge_indifference(journal: Journal, fault: Fault, probes: list[Probe]) -> 
         journal.took("Valkey away: answered all the same", probe.seconds)
         if probe.code != "" or probe.seconds > AT_ONCE_SECONDS:
             text = f"Valkey away, {probe.gateway} answered {probe.code!r} after {probe.seconds:.1f} s"
-            journal.broken(Promise.DEPENDENCIES_AWAY, text, about=probe.gateway, since=fault.at)
+            journal.broken(Promise.DEPENDENCIES_AWAY, text, about=probe.gateway, since=fault.at, at=answered_at)
 
 
 def _judge_recovery(journal: Journal, fault: Fault, gateway: str, probes: list[Probe]) -> None:
@@ -76,7 +77,7 @@ def _judge_recovery(journal: Journal, fault: Fault, gateway: str, probes: list[P
     in_time = well is not None and well.sent_at + well.seconds <= late
     if tried and not in_time and not _disturbed(journal, fault, gateway, fault.at - 1, late):
         text = f"{fault.kind} was back, and {gateway} did not work within {RECOVERY_SECONDS:g} s"
-        journal.broken(Promise.DEPENDENCIES_AWAY, text, about=gateway, since=fault.at)
+        journal.broken(Promise.DEPENDENCIES_AWAY, text, about=gateway, since=fault.at, at=late)
 
 
 def _disturbed(journal: Journal, fault: Fault, gateway: str, since: float, until: float) -> bool:

@@ -8,11 +8,15 @@ from tests.chaos.watching import Probe, Prober
 
 def judged(faults: list[Fault], probes: list[Probe]) -> list[str]:
     """Every promise that these probes show to be broken."""
+    return [broken.what for broken in journal_of(faults, probes).violations]
+
+
+def journal_of(faults: list[Fault], probes: list[Probe]) -> Journal:
     journal = Journal(faults=faults)
     prober = Prober(Room({}, journal, resume=True), {})
     prober.probes += probes
     outages.judge(journal, prober, single_nats=True)
-    return [broken.what for broken in journal.violations]
+    return journal
 
 
 def probe(at: float, code: str | None, seconds: float = 0.1) -> Probe:
@@ -39,3 +43,12 @@ def test_nats_away_has_to_be_said_at_once() -> None:
     back = probe(107, "")
     assert judged([wiped], [probe(102, "bus_unavailable"), back]) == []
     assert any("answered 'internal'" in what for what in judged([wiped], [probe(102, "internal"), back]))
+
+
+def test_a_broken_promise_stands_where_it_was_broken_although_all_is_judged_at_the_end() -> None:
+    """The story that is told of it is then the one of that time, and not that of the end of the run."""
+    away = Fault(100, "valkey", "valkey", "away", lifted_at=120, ended_at=121)
+    wiped = Fault(200, "nats", "nats-1", "wipe", lifted_at=204, ended_at=206)
+    found = journal_of([away, wiped], [probe(110, "", 5.0), probe(202, "internal"), probe(207, "")])
+    assert [(broken.since, broken.at) for broken in found.violations] == [(100, 115), (200, 202.1)]
+    assert [entry.at for entry in found.entries] == [115, 202.1]
