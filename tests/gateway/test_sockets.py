@@ -11,7 +11,6 @@ import pytest
 from starlette.applications import Starlette
 from uvicorn.config import Config
 from uvicorn.server import ServerState
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
@@ -24,7 +23,7 @@ from services.gateway import sockets
 from services.gateway.heartbeats import Heartbeats
 from services.gateway.sockets import Listener, Socket
 from tests import on_the_bus
-from tests.clients import open_socket
+from tests.clients import CheckedSocket, open_socket
 from tests.processes import ServiceProcess
 from tests.waiting import until, until_answer
 
@@ -168,7 +167,7 @@ class Hall:
 
 
 @asynccontextmanager
-async def entered() -> AsyncIterator[tuple[Hall, Socket, ClientConnection]]:
+async def entered() -> AsyncIterator[tuple[Hall, Socket, CheckedSocket]]:
     """A client, and its socket in this process."""
     hall = Hall()
     server = await asyncio.get_running_loop().create_server(
@@ -181,7 +180,7 @@ async def entered() -> AsyncIterator[tuple[Hall, Socket, ClientConnection]]:
     server.close()
 
 
-async def stuff(socket: Socket, client: ClientConnection) -> None:
+async def stuff(socket: Socket, client: CheckedSocket) -> None:
     """The client stops reading, and the kernel takes nothing more for it."""
     client.transport.pause_reading()
     while socket.write(b"x" * 60_000):  # noqa: ASYNC110 (it ends when nobody reads)
