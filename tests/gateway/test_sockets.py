@@ -175,6 +175,7 @@ async def entered() -> AsyncIterator[tuple[Hall, Socket, CheckedSocket]]:
     )
     port = server.sockets[0].getsockname()[1]
     async with asyncio.timeout(20), open_socket(f"ws://127.0.0.1:{port}/ws", max_queue=None) as client:
+        assert isinstance(client, CheckedSocket)
         yield hall, hall.sockets[0], client
         client.transport.abort()
     server.close()
