@@ -19,7 +19,7 @@ from bench.readings import Reading, Result
 from libs.local_stack.ports import free_ports
 
 CHATS = {"w1": chat.W1, "w2": chat.W2, "w3": chat.W3}
-LOADS = (*CHATS, "w4", "fan-out", "task", "resume", "idle")
+LOADS = (*CHATS, "w4", "fan-out", "task", "resume", "idle", "start")
 PEERS = ("ours", "direct", "monolith", "litellm", "nats")
 # Between two rounds: what a peer still writes down must not count for the next.
 REST_SECONDS = 1.0
