@@ -177,7 +177,9 @@ class Answers:
             key = (resumed.message_id, watched.frame_id)
             if asked is not None or (resumed.request_id, watched.frame_id) in self._resuming:
                 self._ended.pop(key, None)  # Asked for again, and what is to be shown may come after this reply.
-            if key not in self._ended:
+            if len(self._unfinished) >= MOST_WATCHED and key not in self._unfinished:
+                self._crowded = True
+            elif key not in self._ended:
                 self._unfinished.setdefault(key, watched)
                 self._repairs.add(self)
         if resumed.running or resumed.status.terminal:

@@ -2,12 +2,19 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from libs.bus.connection import Bus
 from libs.client.connection import Client, ClientError, Frame
 from libs.contract import frames
 from libs.contract.chat import ChatResume, ChatResumed, ChatStreaming, MessageStatus
+from libs.contract.frames import ClientRequest
+from libs.contract.generations import Resumed
+from services.gateway.answers import MOST_WATCHED, Answers
+from services.gateway.places import Place
+from services.gateway.repairs import Repairs
+from services.gateway.requests import Caller, Question, Resume
 from tests.clients import open_client
 from tests.gateway.played_answers import (
     MESSAGE_ID,
@@ -149,3 +156,23 @@ async def test_who_left_while_its_answer_was_asked_for_is_not_asked_for_again(
         await other.send({"type": "chat:resume", "id": "b", "data": {"messageId": MESSAGE_ID, "epoch": 1, "seq": 5}})
         await until(lambda: len(answer.asked) == 5)
     assert [asked for _, asked in answer.asked[1:]] == [ChatResume(message_id=MESSAGE_ID, epoch=1, seq=5)] * 4
+
+
+async def test_answers_beyond_those_that_a_connection_watches_are_forwarded_as_they_come(bus: Bus) -> None:
+    """Also those resumed by their requests, whose messages are known only afterwards."""
+
+    def put(_: bytes) -> None:
+        raise AssertionError("nothing is to be told")
+
+    answers = Answers(Caller("connection", "local", "reply.g.c"), Repairs(bus), put)
+    for number in range(1, MOST_WATCHED + 11):
+        request = ClientRequest(f"r-{number}", "local", "reply.g.c", "chat:resume")
+
+        async def ask(question: Question, number: int = number) -> bytes:
+            name = question.request.request_id
+            return msgspec.json.encode(Resumed(number, name, 1, MessageStatus.STREAMING, running=True))
+
+        await answers.resume(Resume(ChatResume(request_id=f"r-{number}"), Question("any", request)), ask)
+    assert answers.count() == MOST_WATCHED
+    beyond = Place(MOST_WATCHED + 5, None, epoch=1, first=7, seq=7, reset=False, done=False)
+    assert answers.take(beyond, frames.encode("chat:streaming", piece(7)))
