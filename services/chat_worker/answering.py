@@ -42,6 +42,9 @@ log = structlog.get_logger(__name__)
 # How soon to look again whether the answers before this one have ended; times the position, up to the longest.
 TURN_SECONDS = 0.25
 LONGEST_TURN_SECONDS = 2.0
+# So often what a sweeper has put into the queue waits for its last attempt: 24 s. Then it may go, before a sweeper that
+# has seen nothing happen for 30 s brings it back; or there would be ever more of it.
+SWEPT_TURNS = 12
 # While the database or another worker is away.
 RETRY_SECONDS = 1.0
 JOIN_SECONDS = 2.0
@@ -99,8 +102,8 @@ class Answering:
         async with contextlib.AsyncExitStack() as alone:
             if claim is None and is_last_attempt(recorded.answer):
                 if self._last_attempt.locked():
-                    # What a sweeper has put into the queue may go: the row brings it back.
-                    await (item.later(LONGEST_TURN_SECONDS) if asker.reply else item.done())
+                    waits = asker.reply or item.deliveries < SWEPT_TURNS
+                    await (item.later(LONGEST_TURN_SECONDS) if waits else item.done())
                     return
                 await alone.enter_async_context(self._alone())
             claim = claim or await self._generations.claim(recorded.answer.id)

@@ -12,7 +12,7 @@ from libs.contract import streams, subjects
 from libs.contract.chat import MessageStatus
 from libs.contract.generations import GenerationCommand, GenerationReply
 from libs.contract.ids import LOCAL_USER
-from services.chat_worker import answering
+from services.chat_worker import answering, sweeper
 from services.chat_worker.generations import MAX_ATTEMPTS
 from services.chat_worker.records import Claimed, NewRequest
 from services.chat_worker.store import Store
@@ -111,12 +111,16 @@ async def test_those_that_wait_take_no_place_from_others(
         assert len(await at_last_attempt(sqlite_store, *answers)) == 1
 
 
-async def test_what_a_sweeper_has_asked_for_again_does_not_wait_in_the_queue(
-    sqlite_store: Store, bus: Bus, model: ScriptedModel
+async def test_what_a_sweeper_has_asked_for_again_waits_until_the_next_one_may_come_and_no_longer(
+    sqlite_store: Store, bus: Bus, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would come to be many there, one more every half minute; a sweeper finds it again by its row."""
+    """It would come to be many in the queue; but to look once in half a minute is to starve among many of its kind."""
+    assert answering.SWEPT_TURNS * answering.LONGEST_TURN_SECONDS < sweeper.FORGOTTEN_SECONDS
+    monkeypatch.setattr(answering, "SWEPT_TURNS", 4)
+    monkeypatch.setattr(answering, "LONGEST_TURN_SECONDS", 0.1)
+    turns: list[WorkItem] = []
     runs, waits = await fallen(sqlite_store, "runs"), await fallen(sqlite_store, "waits")
-    async with worker("w1", bus, sqlite_store, model):
+    async with worker("w1", bus, sqlite_store, model, ended=turns.append):
         await ask(bus, "runs", model=MODEL)
         await until_answer(lambda: at_last_attempt(sqlite_store, runs))
         for _ in range(3):
@@ -127,6 +131,7 @@ async def test_what_a_sweeper_has_asked_for_again_does_not_wait_in_the_queue(
 
         await until_answer(only_what_runs, seconds=SOON_SECONDS)
         assert await at_last_attempt(sqlite_store, waits) == []
+        assert len(turns) == 3 * answering.SWEPT_TURNS
 
 
 async def test_who_follows_one_that_runs_elsewhere_is_not_in_the_way_of_the_next(
