@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 import nats.aio.client
+import nats.errors
 import structlog
 from nats.aio.subscription import Subscription
 
@@ -35,6 +36,7 @@ class Client(nats.aio.client.Client):
     def __init__(self) -> None:
         super().__init__()
         self._hearing: dict[int, Hear] = {}
+        self._asked: set[asyncio.Timeout] = set()
         self._held: list[bytes] = []
         self._held_until: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
@@ -60,6 +62,25 @@ class Client(nats.aio.client.Client):
             _tell(hear, message.subject, message.data)
             queue.task_done()
         self._hearing[subscription._id] = hear  # noqa: SLF001 (nats-py's own key of its subscriptions)
+
+    async def ask(self, subject: str, payload: bytes, *, timeout: float) -> bytes:
+        """`request`, without waiting in vain: raises `StaleConnectionError` when the connection breaks meanwhile."""
+        try:
+            async with asyncio.timeout(None) as unbroken:
+                self._asked.add(unbroken)
+                try:
+                    return (await self.request(subject, payload, timeout=timeout)).data
+                finally:
+                    self._asked.discard(unbroken)
+        except nats.errors.TimeoutError:
+            raise
+        except TimeoutError as error:
+            raise nats.errors.StaleConnectionError from error
+
+    def broken(self) -> None:
+        """Answers that were on their way are lost with the connection; nobody waits for any until the deadline."""
+        while self._asked:
+            self._asked.pop().reschedule(0)
 
     async def close(self) -> None:
         self._send_held()

@@ -102,7 +102,7 @@ class Bus:
             raise BusUnavailable
         self.check_size(payload)
         try:
-            answer = await self._client.request(subject, payload, timeout=timeout)
+            return await self._client.ask(subject, payload, timeout=timeout)
         except nats.errors.NoRespondersError as error:
             raise NobodyListens(subject) from error
         except nats.errors.TimeoutError as error:
@@ -113,7 +113,6 @@ class Bus:
             ) from error
         except nats.errors.Error as error:
             raise BusUnavailable from error
-        return answer.data
 
     @contextlib.asynccontextmanager
     async def listening(self, subject: str, handler: Callable[[str, bytes], None]) -> AsyncIterator[None]:
@@ -225,6 +224,7 @@ class Bus:
     async def _on_disconnected(self) -> None:
         # nats-py calls this before it connects again.
         self.interruptions += 1
+        self._client.broken()
         if not self._leaving:
             log.warning("NATS is away; reconnecting")
 

@@ -113,6 +113,26 @@ async def test_the_bus_says_at_once_that_nats_is_away_and_works_again_when_it_is
     assert bus.reconnects == 1
 
 
+async def test_a_request_whose_answer_may_be_lost_with_the_connection_fails_at_once(bus: Bus, nats: Server) -> None:
+    """It had waited for its deadline of 10 s, long after NATS was back."""
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def silence(_: str, __: bytes) -> bytes:
+        asked.set()
+        await never.wait()
+        return b""
+
+    async with bus.serving("test.v1.silence", silence):
+        asking = asyncio.create_task(bus.request("test.v1.silence", b"", timeout=60))
+        await asked.wait()
+        nats.kill()
+        with pytest.raises(BusUnavailable):
+            await asyncio.wait_for(asking, 5)
+        nats.start()
+        await until_answer(lambda: answers(bus))
+        never.set()
+
+
 async def test_leaving_a_subscription_of_a_frozen_nats_harms_nothing(bus: Bus, nats: Server) -> None:
     """A flush that times out would leave its late PONG to end nats-py's read loop, and with it the process."""
     losing = asyncio.create_task(bus.until_lost())
