@@ -24,6 +24,11 @@ MYSQL = "mysql+asyncmy"
 
 LOCK_WAIT_SECONDS = 5
 CONNECT_SECONDS = 5
+# Who stands still in a transaction (a frozen process, a cable pulled) would keep its locks for hours, and nobody could
+# take over its answers. Before their lease of 3 s has run out MariaDB undoes it; ours ask one thing after the other.
+# MySQL knows no such limit. On SQLite a frozen writer keeps all others from writing: its lock is the system's.
+# https://mariadb.com/kb/en/server-system-variables/#idle_transaction_timeout
+IDLE_TRANSACTION_SECONDS = 2
 # Below the servers' default wait_timeout of 8 h and the 1 h after which many proxies forget an idle connection.
 RECYCLE_SECONDS = 1800
 
@@ -141,6 +146,7 @@ def _open_mysql(url: URL) -> AsyncEngine:
             "init_command": (
                 "SET SESSION time_zone = '+00:00', sql_mode = 'TRADITIONAL', "
                 f"innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+                f" /*M!100300 , idle_transaction_timeout = {IDLE_TRANSACTION_SECONDS} */"
             ),
         },
     )

@@ -16,6 +16,7 @@ from libs.database import engine as engines
 from libs.database.engine import opened_engine
 from libs.database.transactions import DatabaseUnavailable, check, in_transaction, ping
 from tests.database.relay import relay
+from tests.databases import own_schema
 
 metadata = MetaData()
 counters = Table("counters", metadata, Column("id", Integer, primary_key=True), Column("value", Integer))
@@ -202,6 +203,34 @@ async def test_a_frozen_network_is_noticed_by_the_ping_in_time(mariadb_url: str)
                 assert time.monotonic() - started < 2
             between.thaw()
             await ping(engine)
+
+
+async def test_who_stands_still_in_a_transaction_keeps_its_locks_for_two_seconds_only(mariadb_url: str) -> None:
+    """A frozen worker held the row of an answer until it was thawed; nobody could take the answer over."""
+    standing = asyncio.Event()
+    async with (
+        own_schema(mariadb_url) as url,
+        opened_engine(url) as engine,
+        relay(str(engine.url.host), engine.url.port or 3306) as between,
+        opened_engine(engine.url.set(port=between.port).render_as_string(hide_password=False)) as frozen,
+    ):
+        await in_transaction(engine, create_counters)
+
+        def stand_still(connection: Connection) -> None:
+            increment(connection, 1)
+            between.freeze()
+            standing.set()
+            increment(connection, 2)
+
+        stood = asyncio.create_task(in_transaction(frozen, stand_still))
+        await standing.wait()
+        started = time.monotonic()
+        await in_transaction(engine, lambda db: increment(db, 1))
+        assert time.monotonic() - started < 4
+        between.thaw()
+        with pytest.raises(DatabaseUnavailable):
+            await stood
+        assert await in_transaction(engine, values, read_only=True) == [1, 0]
 
 
 async def test_a_read_only_unit_does_not_wait_for_the_sqlite_writer(tmp_path: Path) -> None:
