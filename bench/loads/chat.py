@@ -20,6 +20,8 @@ from bench.usage import total_cpu_ns
 
 # Connections that are opened at once.
 BATCH = 50
+# Shown of those that may all have failed for the same reason.
+MOST_FAILURES = 3
 # The same for every peer and round.
 SEED = 1
 
@@ -107,8 +109,9 @@ def _faults(load: ChatLoad, answers: Sequence[Answer]) -> list[str]:
             answer.over.is_set() and answer.stored_tokens() not in (None, load.tokens) for answer in answers
         ),
     }
-    failures = {answer.failed for answer in answers if answer.failed is not None}
-    return [f"{count} {what}" for what, count in counts.items() if count] + sorted(failures)
+    failures = sorted(answer.failed for answer in answers if answer.failed is not None)
+    counts["answers that failed; the first of them follow"] = len(failures)
+    return [f"{count} {what}" for what, count in counts.items() if count] + failures[:MOST_FAILURES]
 
 
 def _values(load: ChatLoad, answers: Sequence[Answer], cpu_us: dict[str, float]) -> dict[str, float]:

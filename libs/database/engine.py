@@ -25,8 +25,8 @@ MYSQL = "mysql+asyncmy"
 LOCK_WAIT_SECONDS = 5
 CONNECT_SECONDS = 5
 # Who stands still in a transaction (a frozen process, a cable pulled) would keep its locks for hours, and nobody could
-# take over its answers. Before their lease of 3 s has run out MariaDB undoes it; ours ask one thing after the other.
-# MySQL knows no such limit. On SQLite a frozen writer keeps all others from writing: its lock is the system's.
+# take over its answers. MariaDB undoes it before their lease of 3 s has run out; ours wait for nothing but the database
+# in there, or 1.5 s for NATS. MySQL knows no such limit. On SQLite a frozen writer keeps all others from writing.
 # https://mariadb.com/kb/en/server-system-variables/#idle_transaction_timeout
 IDLE_TRANSACTION_SECONDS = 2
 # Below the servers' default wait_timeout of 8 h and the 1 h after which many proxies forget an idle connection.
