@@ -205,7 +205,9 @@ class Follower:
             return
         # A poison request kills it, too.
         action = "kill" if cause.action == "poison" else cause.action
-        self._journal.took(f"takeover after {action}", now - since)
+        # Who has outlived two workers goes alone, and may have to wait for another one that does.
+        again = "" if before == 1 else ", not the first"
+        self._journal.took(f"takeover after {action}{again}", now - since)
         if now - since > TAKEOVER_SECONDS:
             text = f"taken over only {now - since:.1f} s after {cause.action} of {cause.target}"
             self._journal.broken(Promise.TAKEOVER, text, about=self._asked.request_id, since=since)
