@@ -14,13 +14,14 @@ from bench.peers.litellm import LiteLlm
 from bench.peers.monolith import Monolith
 from bench.peers.nats_websocket import NatsWebSocket
 from bench.peers.peer import Peer, PeerMissing
+from bench.peers.relay import Relay
 from bench.peers.system import Shape, System
 from bench.readings import Reading, Result
 from libs.local_stack.ports import free_ports
 
 CHATS = {"w1": chat.W1, "w2": chat.W2, "w3": chat.W3}
 LOADS = (*CHATS, "w4", "fan-out", "task", "resume", "idle", "start")
-PEERS = ("ours", "direct", "monolith", "litellm", "nats")
+PEERS = ("ours", "direct", "relay", "monolith", "litellm", "nats")
 # Between two rounds: what a peer still writes down must not count for the next.
 REST_SECONDS = 1.0
 # A machine that has other things to do would take for ever.
@@ -112,6 +113,8 @@ class Bench:
             peers.append(self._system("ours", port))
         if "direct" in wanted:
             peers.append(Direct(port))
+        if "relay" in wanted:
+            peers.append(Relay(self._folder, port))
         if "monolith" in wanted:
             peers.append(Monolith(self._folder, port))
         if "litellm" in wanted:
