@@ -160,7 +160,9 @@ def _request(caller: Caller, watched: Watched) -> bytes:
     if watched.message_id is None:
         asked = ChatResume(request_id=watched.request_id)
     else:
-        asked = ChatResume(message_id=watched.message_id, epoch=watched.epoch, seq=watched.seq)
+        # Who was shown nothing here may know the beginning from another connection: it has to begin again (`reset`).
+        epoch = watched.epoch if watched.seq else 0
+        asked = ChatResume(message_id=watched.message_id, epoch=epoch, seq=watched.seq)
     return msgspec.json.encode(
         ClientRequest(
             request_id=watched.request_id or new_id(),

@@ -92,6 +92,16 @@ async def test_a_reset_that_was_lost_is_asked_for(chat_bus: Bus, visitor: Client
         assert answer.asked == [("repair", ChatResume(message_id=MESSAGE_ID, epoch=1, seq=1))]
 
 
+async def test_who_was_shown_nothing_on_this_connection_is_told_to_begin_again(chat_bus: Bus, visitor: Client) -> None:
+    """It may have the beginning from another connection, where its next piece is another one than here."""
+    async with played_answer(chat_bus) as answer:
+        await accepted(chat_bus, visitor, answer)
+        answer.missing = [piece(50, first=1, reset=True)]
+        await answer.say(piece(50))
+        assert places(await shown(visitor, 1)) == [(1, 1, 50)]
+        assert answer.asked == [("repair", ChatResume(message_id=MESSAGE_ID))]
+
+
 async def test_silence_is_asked_about_and_nothing_is_shown_twice(chat_bus: Bus, visitor: Client) -> None:
     """After three seconds; a worker that has nothing new says only that it runs."""
     async with played_answer(chat_bus) as answer:

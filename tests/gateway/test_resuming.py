@@ -125,7 +125,7 @@ async def test_a_resumed_answer_that_still_waits_for_its_turn_is_asked_for(
         answer.running = False
         await resumed(visitor, answer, named, MessageStatus.PENDING)
         await until(lambda: len(answer.asked) == 3, seconds=5)
-        nothing_seen = ("repair", ChatResume(message_id=MESSAGE_ID, epoch=1, seq=0))
+        nothing_seen = ("repair", ChatResume(message_id=MESSAGE_ID))
         assert answer.asked[1:] == [nothing_seen] * 2
 
 
