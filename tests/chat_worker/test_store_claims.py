@@ -4,14 +4,10 @@ import asyncio
 
 import pytest
 from msgspec import structs
-from sqlalchemy import Connection, text
 
 from libs.contract.chat import MessageStatus
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.ids import LOCAL_USER
-from libs.database.engine import opened_engine
-from libs.database.transactions import in_transaction
-from services.chat_worker import store_answers
 from services.chat_worker.records import (
     Begun,
     Checkpoint,
@@ -158,41 +154,6 @@ async def test_the_same_checkpoint_twice_is_not_taken_for_a_lost_answer(store: S
     await claim(store, answer.id)
     for _ in range(3):
         assert await store.checkpoint([Checkpoint(answer.id, 1, "same")], lease_ms=60_000) == set()
-
-
-async def test_a_checkpoint_of_answers_as_long_as_can_be_is_saved(store: Store) -> None:
-    """Together they are more than MariaDB takes at once (16 MiB)."""
-    ids = [(await begin(store, f"r{number}", None)).recorded.answer.id for number in range(50)]
-    long = "é" * 200 * 1024
-    assert (
-        await store.checkpoint([Checkpoint(i, 1, long, "hm" if i == ids[0] else None) for i in ids], lease_ms=0)
-        == set()
-    )
-    assert [(one.content == long, one.reasoning) for one in [await store.answer(i) for i in ids[:2]]] == [
-        (True, "hm"),
-        (True, None),
-    ]
-
-
-async def test_a_checkpoint_of_many_answers_is_few_trips_to_mariadb(mariadb_chat_url: str) -> None:
-    """Each is a wait of the worker, and a statement of its own to the server."""
-    async with opened_engine(mariadb_chat_url) as engine:
-        store = Store(engine)
-        ids = [(await begin(store, f"r{number}", None)).recorded.answer.id for number in range(100)]
-        checkpoints = [Checkpoint(i, 1, "half an ans") for i in ids]
-
-        def trips(connection: Connection) -> int:
-            if "MariaDB" not in str(connection.scalar(text("SELECT VERSION()"))):
-                pytest.skip("MySQL knows no bulk execution")
-            before = _asked(connection)
-            assert store_answers.checkpoint(connection, checkpoints, lease_ms=60_000) == set()
-            return _asked(connection) - before
-
-        assert await in_transaction(engine, trips) < 10
-
-
-def _asked(connection: Connection) -> int:
-    return int(connection.execute(text("SHOW SESSION STATUS LIKE 'Questions'")).one()[1])
 
 
 async def test_a_released_answer_is_free_at_once(stores: tuple[Store, Store]) -> None:
