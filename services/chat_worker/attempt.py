@@ -4,6 +4,7 @@ history ─▶ fit ─▶ Prompt ─▶ ModelClient ── pieces ──▶ Gene
                                  └── End | RequestError ──▶ Outcome
 """
 
+import asyncio
 import contextlib
 from time import monotonic
 
@@ -12,6 +13,7 @@ import structlog
 from libs.contract.chat import ChatSend, MessageStatus, Model, Role, Usage
 from libs.contract.errors import ErrorCode, RequestError
 from libs.contract.generations import Asker
+from libs.database.transactions import DatabaseUnavailable
 from services.chat_worker import chat_frames, metrics
 from services.chat_worker.context import MOST_MESSAGES, fit
 from services.chat_worker.generation import Generation, StopReason
@@ -22,6 +24,8 @@ from services.chat_worker.records import Outcome, StoredMessage
 from services.chat_worker.store import Store
 
 log = structlog.get_logger(__name__)
+
+HISTORY_RETRY_SECONDS = 0.5
 
 
 class Attempt:
@@ -47,11 +51,9 @@ class Attempt:
         system_prompt: str,
         history: list[tuple[Role, str]] | None,
     ) -> None:
-        """Streams the answer into the generation. Model errors are kept for `outcome`; a database error is raised."""
+        """Streams the answer into the generation. Model errors are kept for `outcome`."""
         if history is None:
-            history = await self._store.context(
-                question.conversation_id, before_message_id=question.id, limit=MOST_MESSAGES
-            )
+            history = await self._history(question)
         try:
             choice = await self._sources.choose(send.model)
             prompt = await self._prompt(choice.model, history, question, send, asker, system_prompt)
@@ -60,6 +62,17 @@ class Attempt:
             self._failure = error
             if error.code is ErrorCode.MODEL_UNAVAILABLE:
                 self._sources.forget()
+
+    async def _history(self, question: StoredMessage) -> list[tuple[Role, str]]:
+        """Reads until it is read: to let go would cost an attempt, as if the request had killed this worker."""
+        while True:
+            try:
+                return await self._store.context(
+                    question.conversation_id, before_message_id=question.id, limit=MOST_MESSAGES
+                )
+            except DatabaseUnavailable as error:
+                log.warning("an answer waits for its history", reason=error.message)
+                await asyncio.sleep(HISTORY_RETRY_SECONDS)
 
     async def _prompt(
         self,

@@ -86,6 +86,9 @@ class Generations:
         False: it is not finished, and no longer ours; whoever still waits for it has to ask again.
         """
         generation = Generation(answer, self._bus, self.lease)
+        if (before := self._running.get(answer.id)) is not None:
+            # Its lease ran out while the database was away, and the claim came before the next checkpoint.
+            before.lose()
         self._running[answer.id] = generation
         listening = asyncio.create_task(self._listen(generation), name=f"commands {answer.id}")
         self._listening.add(listening)
@@ -98,7 +101,8 @@ class Generations:
             return await self._end(generation, attempt)
         finally:
             generation.abandon()
-            del self._running[answer.id]
+            if self._running.get(answer.id) is generation:
+                del self._running[answer.id]
 
     async def _listen(self, generation: Generation) -> None:
         async with self._bus.serving(subjects.chat_generation(generation.row.id), generation.command):
