@@ -84,9 +84,11 @@ class Answers:
         watched = Watched(frame_id, message_id=asked.message_id, request_id=asked.request_id)
         watched.epoch, watched.seq = max(asked.epoch, 1), asked.seq if asked.epoch else 0
         watched.asking = True
+        known = False
         if asked.message_id is not None:
             key = (asked.message_id, frame_id)
-            if len(self._unfinished) >= MOST_WATCHED and key not in self._unfinished:
+            known = key in self._unfinished
+            if len(self._unfinished) >= MOST_WATCHED and not known:
                 raise RequestError(ErrorCode.BUSY, f"A connection may watch {MOST_WATCHED} answers at once.")
             self._ended.pop(key, None)
             self._unfinished[key] = watched
@@ -97,7 +99,9 @@ class Answers:
             reply = await ask(resume.question)
             watched.asking = False
             if frames.frame_type(reply) == "error":
-                self._forget(watched)
+                # One that came by itself before goes on; only that it cannot be resumed is to be told.
+                if not known:
+                    self._forget(watched)
                 self._put(reply)
             else:
                 self.repaired(watched, _resumed.decode(reply))

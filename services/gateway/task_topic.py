@@ -133,7 +133,8 @@ class TaskTopic:
                 self._suspect = True
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                return
+                # More may have been noticed meanwhile, or become the reason to look once more.
+                await asyncio.sleep(GAP_SECONDS)
 
     def _hand_on(self) -> None:
         while (frame := self._early.pop(self._revision + 1, None)) is not None:

@@ -47,6 +47,7 @@ class PlayedTasks:
     async def answer(self, subject: str, payload: bytes) -> bytes:
         request = msgspec.json.decode(payload, type=ClientRequest)
         self.asked.append(subjects.last_token(subject))
+        revision = self.revision
         await self.answering.wait()
         asked = msgspec.json.decode(request.data)
         task_id = asked["taskId"]
@@ -54,10 +55,10 @@ class PlayedTasks:
             error = RequestError(ErrorCode.NOT_FOUND, f"There is no task {task_id}.")
             return frames.encode_error(error, frame_id=request.frame_id)
         if request.type == "task:changes":
-            missed = range(asked["afterRevision"] + 1, self.revision + 1)[:BATCH] if self.keeps_changes else ()
+            missed = range(asked["afterRevision"] + 1, revision + 1)[:BATCH] if self.keeps_changes else ()
             data = MissedChanges([Raw(update_frame(1, number)) for number in missed], complete=self.keeps_changes)
             return frames.encode("task:changes", data)
-        return frames.encode("task:update", task_state(task_id, self.revision), frame_id=request.frame_id)
+        return frames.encode("task:update", task_state(task_id, revision), frame_id=request.frame_id)
 
     async def change(self, *, publish: bool = True) -> None:
         """A change; `publish`: it is told."""

@@ -68,6 +68,8 @@ class PlayedAnswer:
         self.frame_id: FrameId | None = None
         self.running: bool | None = True
         self.status = MessageStatus.STREAMING
+        self.refusal: RequestError | None = None
+        """Of all that is asked."""
         self.missing: list[ChatStreaming | bytes] = []
         """Sent to whoever asks, as one message."""
         self.asked: list[tuple[str, ChatResume]] = []
@@ -89,6 +91,8 @@ class PlayedAnswer:
         asked = msgspec.json.decode(request.data, type=ChatResume)
         self.asked.append((subjects.last_token(subject), asked))
         await self.answering.wait()
+        if self.refusal is not None:
+            return frames.encode_error(self.refusal, frame_id=request.frame_id)
         if self.running is None:
             error = RequestError(ErrorCode.NOT_FOUND, "There is no such answer.")
             return frames.encode_error(error, frame_id=request.frame_id)

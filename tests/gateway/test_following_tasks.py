@@ -180,3 +180,16 @@ async def test_a_loss_is_looked_into_also_while_a_gap_is_being_waited_for(shared
         tasks.revision = 5
         topic.mend(after=0)
         await until(lambda: topic.present == update_frame(1, 5))
+
+
+async def test_a_loss_that_is_noticed_while_the_task_is_asked_for_is_looked_into_as_well(shared_bus: Bus) -> None:
+    """The answer that is on its way was read before: nothing else would show the change until the next one."""
+    async with played_tasks(shared_bus) as tasks, opened_task_topic(shared_bus, "local", 1) as topic:
+        tasks.answering.clear()
+        asked = len(tasks.asked)
+        topic.mend(after=0)
+        await until(lambda: len(tasks.asked) > asked)
+        tasks.revision = 2
+        topic.mend(after=0)
+        tasks.answering.set()
+        await until(lambda: topic.present == update_frame(1, 2))

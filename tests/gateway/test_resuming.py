@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from libs.bus.connection import Bus
+from libs.bus.connection import Bus, BusUnavailable
 from libs.client.connection import Client, ClientError, Frame
 from libs.contract import frames
 from libs.contract.chat import ChatResume, ChatResumed, ChatStreaming, MessageStatus
@@ -114,6 +114,20 @@ async def test_a_resume_that_is_refused_leaves_nothing_behind(
             await visitor.ask("chat:resume", {"messageId": 8})
     assert caught.value.code == "not_found"
     assert await asyncio.to_thread(shared_gateway.metric, "gateway_answers_watched") == 0
+
+
+async def test_an_answer_that_cannot_be_resumed_at_the_moment_goes_on_as_it_did(chat_bus: Bus, visitor: Client) -> None:
+    """The client asked without need, or for a gap of its own: it is told so, and the next pieces still come."""
+    async with played_answer(chat_bus) as answer:
+        await accepted(chat_bus, visitor, answer)
+        await answer.say(piece(1))
+        await shown(visitor, 1)
+        answer.refusal = BusUnavailable()
+        await visitor.send({"type": "chat:resume", "id": "a", "data": {"messageId": MESSAGE_ID, "epoch": 1, "seq": 1}})
+        assert [told["code"] for told in await shown(visitor, 1)] == ["bus_unavailable"]
+        await answer.say(piece(2))
+        assert places(await shown(visitor, 1)) == [(1, 2, 2)]
+        assert [verb for verb, _ in answer.asked] == ["resume"]
 
 
 @BY_EITHER
