@@ -432,7 +432,7 @@ export interface AnswerError {
  * - model_unavailable: The model server does not answer, has nothing loaded, or went silent.
  * - model_error: The model server refused, or answered nothing.
  * - context_overflow: The message does not fit into the context of the loaded model.
- * - bus_unavailable: The bus is away; nothing was accepted.
+ * - bus_unavailable: The bus is away, or went away before it answered: repeat it with the same `requestId`.
  * - service_unavailable: No service answers, or what it needs is away.
  * - internal: A defect here; the log has it under the `requestId`.
  */

@@ -40,7 +40,7 @@ FENCE_SECONDS = 2.0
 class BusUnavailable(RequestError):
     """NATS is away. The connection comes back by itself; the request has to be repeated."""
 
-    def __init__(self, detail: str = "The message bus is away for the moment. Try again in a few seconds.") -> None:
+    def __init__(self, detail: str = "The message bus is away. Repeat the request as it was in a moment.") -> None:
         super().__init__(ErrorCode.BUS_UNAVAILABLE, detail, retry_after_ms=1000)
 
 

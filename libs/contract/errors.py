@@ -62,7 +62,7 @@ MEANINGS = {
     ErrorCode.MODEL_UNAVAILABLE: "The model server does not answer, has nothing loaded, or went silent.",
     ErrorCode.MODEL_ERROR: "The model server refused, or answered nothing.",
     ErrorCode.CONTEXT_OVERFLOW: "The message does not fit into the context of the loaded model.",
-    ErrorCode.BUS_UNAVAILABLE: "The bus is away; nothing was accepted.",
+    ErrorCode.BUS_UNAVAILABLE: "The bus is away, or went away before it answered: repeat it with the same `requestId`.",
     ErrorCode.SERVICE_UNAVAILABLE: "No service answers, or what it needs is away.",
     ErrorCode.INTERNAL: "A defect here; the log has it under the `requestId`.",
 }
