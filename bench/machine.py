@@ -13,7 +13,7 @@ import psutil
 
 from tests.processes import ROOT
 
-PACKAGES = ("aiohttp", "fastapi", "httpx", "httpx-aiohttp", "msgspec", "nats-py", "uvicorn", "uvloop", "websockets")
+PACKAGES = ("fastapi", "httptools", "httpx", "msgspec", "nats-py", "uvicorn", "uvloop", "websockets")
 CPU_INFO = Path("/proc/cpuinfo")
 
 

@@ -10,14 +10,12 @@ from libs.local_stack.processes import Layer, Program
 GRACE_SECONDS = "3"
 # structlog imports rich where it finds it (0.2 s of a core at each start, 4 MiB), nats-py aiohttp (0.2 s, 7 MiB).
 NOT_NEEDED = ("rich", "aiohttp")
-# The chat worker asks the model server by aiohttp.
-NOT_NEEDED_BY = {"chat_worker": ("rich",)}
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared with, not listened on)
 
 
 def command(service: str) -> list[str]:
     """The command that runs `services.<service>.main`."""
-    return python(f"services.{service}.main", absent=NOT_NEEDED_BY.get(service, NOT_NEEDED))
+    return python(f"services.{service}.main")
 
 
 def python(module: str, *, absent: Sequence[str] = NOT_NEEDED) -> list[str]:

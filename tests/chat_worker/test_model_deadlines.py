@@ -11,7 +11,6 @@ from libs.contract.errors import ErrorCode
 from services.chat_worker.lm_studio.client import ModelClient
 from services.chat_worker.lm_studio.completion import Piece
 from services.chat_worker.lm_studio.server import ModelServer, open_model_server
-from services.chat_worker.lm_studio.watchdog import DeadlinePassedError, Watchdog
 from tests.scripted_model.answers import ANSWER, ANSWER_TEXT, answer_chunks, numbered_tokens
 from tests.scripted_model.asking import QUESTION, ask, hear, prompt
 from tests.scripted_model.server import ScriptedModel
@@ -143,36 +142,3 @@ async def test_a_slow_reader_is_not_blamed_on_the_server(model: ScriptedModel, s
             if len(texts) == 1:
                 await asyncio.sleep(0.3)  # busy three times as long as the server may be silent
     assert "".join(texts) == "".join(numbered_tokens(20))
-
-
-@pytest.mark.parametrize("rings_before_delivery", [False, True])
-async def test_a_watchdog_lets_a_cancellation_through(rings_before_delivery: bool) -> None:
-    """Also when it rings between the cancellation and its arrival."""
-    loop = asyncio.get_running_loop()
-    made: asyncio.Future[Watchdog] = loop.create_future()
-
-    async def wait() -> None:
-        made.set_result(Watchdog(loop.time() + 60))
-        with made.result():
-            await asyncio.Event().wait()
-
-    waiting = asyncio.create_task(wait())
-    watchdog = await made
-    if rings_before_delivery:
-        watchdog.set_due(loop.time())
-        await asyncio.sleep(0)  # the next turn of the loop: this task first, then the timers
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    watchdog.stop()
-
-
-async def test_a_watchdog_bites_once_and_leaves_the_task_usable() -> None:
-    """The interrupted task is not a cancelled task."""
-    watchdog = Watchdog(asyncio.get_running_loop().time())
-    with pytest.raises(DeadlinePassedError), watchdog:
-        await asyncio.Event().wait()
-    task = asyncio.current_task()
-    assert task is not None
-    assert task.cancelling() == 0
-    watchdog.stop()

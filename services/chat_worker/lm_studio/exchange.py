@@ -5,13 +5,11 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import aiohttp
-
 from libs.contract.errors import RequestError
 from services.chat_worker.lm_studio import model_errors
 from services.chat_worker.lm_studio.completion import CompletionReader
-from services.chat_worker.lm_studio.server import TRANSPORT_ERRORS, ModelServer
-from services.chat_worker.lm_studio.watchdog import DeadlinePassedError, Watchdog
+from services.chat_worker.lm_studio.http1 import Broken, DeadlinePassedError, Response
+from services.chat_worker.lm_studio.server import ModelServer
 
 # A whole completion of a server that does not stream; a complaint is read as far as this too.
 _MAX_BODY_BYTES = 1024 * 1024
@@ -44,15 +42,15 @@ class Exchange:
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._ends = self._loop.time() + deadlines.total
-        self._watchdog = Watchdog(self._ends)
+        self._due = self._ends
         self._awaited = ("began no answer", deadlines.first_byte)
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: Response | None = None
         self._events_heard = 0
         self.failure: RequestError | None = None
 
     @property
     def status(self) -> int:
-        return HTTPStatus.OK if self._response is None else self._response.status
+        return HTTPStatus.OK if self._response is None or self._response.status is None else self._response.status
 
     @property
     def retry_after(self) -> str | None:
@@ -64,31 +62,19 @@ class Exchange:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watchdog.stop()
         if self._response is not None:
             self._response.close()
 
     async def ask(self, body: bytes) -> bytes:
         """Sends the request → the first bytes of what comes back."""
         self._wait_for("began no answer", self._deadlines.first_byte)
-        connect = self._deadlines.connect
         try:
-            with self._watchdog:
-                self._response = await self._server.session.post(
-                    f"{self._server.url}/v1/chat/completions",
-                    data=body,
-                    headers={"content-type": "application/json"},
-                    # `connect` is everything up to the open connection: a free slot, the name, the handshake.
-                    timeout=aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect),
-                    # They would send conversations elsewhere.
-                    allow_redirects=False,
-                )
-        except DeadlinePassedError:
-            self.failure = self._too_late()
-            return b""
-        except TRANSPORT_ERRORS as error:
-            self.failure = self._not_answered(error)
-            return b""
+            async with asyncio.timeout(self._deadlines.connect):
+                self._response = await self._server.origin.post("/v1/chat/completions", body)
+        except TimeoutError:
+            self.failure = model_errors.too_late("took no connection", self._deadlines.connect)
+        except (OSError, UnicodeError):
+            self.failure = model_errors.unreachable(self._server.url)
         return await self.read()
 
     async def read(self) -> bytes:
@@ -96,12 +82,12 @@ class Exchange:
         if self._response is None:
             return b""
         try:
-            with self._watchdog:
-                return await self._response.content.readany()
+            return await self._response.read(self._due)
         except DeadlinePassedError:
             self.failure = self._too_late()
-        except TRANSPORT_ERRORS:
-            self.failure = model_errors.broken_off()
+        except Broken:
+            begun = self._response.status is not None
+            self.failure = model_errors.broken_off() if begun else model_errors.hung_up(self._server.url)
         return b""
 
     async def whole_body(self, body: bytes) -> bytes:
@@ -127,16 +113,9 @@ class Exchange:
 
     def _wait_for(self, what: str, seconds: float) -> None:
         self._awaited = (what, seconds)
-        self._watchdog.set_due(min(self._loop.time() + seconds, self._ends))
+        self._due = min(self._loop.time() + seconds, self._ends)
 
     def _too_late(self) -> RequestError:
         if self._loop.time() >= self._ends:
             return model_errors.too_late("did not finish its answer", self._deadlines.total)
         return model_errors.too_late(*self._awaited)
-
-    def _not_answered(self, error: Exception) -> RequestError:
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return model_errors.too_late("took no connection", self._deadlines.connect)
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return model_errors.unreachable(self._server.url)
-        return model_errors.hung_up(self._server.url)

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
+import httpx
 import msgspec
 from msgspec import Struct
 
 from libs.contract.chat import Model, Models
 from libs.contract.errors import ErrorCode, RequestError
 from services.chat_worker.lm_studio import model_errors
-from services.chat_worker.lm_studio.server import TRANSPORT_ERRORS, ModelServer
+from services.chat_worker.lm_studio.server import ModelServer
 
 _NAMED_IN_ERRORS = 5
 
@@ -236,7 +237,7 @@ class ModelCatalog:
                 response = await self._server.http.get(path)
         except TimeoutError:
             raise model_errors.too_late("did not list its models", self._try_seconds) from None
-        except TRANSPORT_ERRORS:
+        except (httpx.HTTPError, OSError):
             raise model_errors.unreachable(self._server.url) from None
         return response.status_code, response.content
 

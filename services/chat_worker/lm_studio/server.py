@@ -1,33 +1,22 @@
-"""The way to the model server: where it is, and one HTTP session for it.
-
-Short questions go by httpx's API, token streams by the aiohttp session underneath: httpx over its own transport makes a
-paced stream cost three times as much, over this one still a tenth more.
-"""
+"""The way to the model server: where it is; httpx for short questions, an `Origin` for streams of tokens."""
 
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
-# Answers that run at once in one worker are bounded by its slots; this only has to be above that.
-_MOST_CONNECTIONS = 1024
+from services.chat_worker.lm_studio.http1 import Origin
 
 _TIMEOUT_SECONDS = 5.0
 
-# All that a transport raises: httpx's errors, and those of aiohttp that httpx-aiohttp 0.2 does not translate
-# (a malformed status line, a malformed chunk size).
-TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError)
-
 
 class ModelServer(NamedTuple):
-    """An HTTP client whose relative addresses start at the server's root, its session, and that root."""
+    """An HTTP client whose relative addresses start at the server's root, the same root for streams, and as text."""
 
     http: httpx.AsyncClient
-    session: aiohttp.ClientSession
+    origin: Origin
     url: str
 
 
@@ -68,13 +57,18 @@ async def open_model_server(url: str, api_key: str | None = None) -> AsyncIterat
     # No compression: it would hold tokens back. Redirects stay off: they would send conversations elsewhere. The
     # default timeout is for short requests; a token stream sets its own.
     headers = {"accept-encoding": "identity"}
-    if api_key:
-        headers["authorization"] = f"Bearer {api_key.strip()}"
-    connector = aiohttp.TCPConnector(force_close=True, limit=_MOST_CONNECTIONS)
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=headers)
-    # The session brings its own certificates; without a context the transport would load httpx's as well, for nothing.
-    transport = AiohttpTransport(client=session, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    if api_key and (key := api_key.strip()):
+        if not (key.isascii() and key.isprintable()):
+            raise BadModelServerUrl("LM_STUDIO_API_KEY holds a character that no HTTP header can: is it pasted whole?")
+        headers["authorization"] = f"Bearer {key}"
+    # Loading the certificates takes 20 ms, and most model servers are asked without.
+    tls = ssl.create_default_context() if root.startswith("https:") else None
     async with httpx.AsyncClient(
-        base_url=f"{root}/", headers=headers, transport=transport, trust_env=False, timeout=_TIMEOUT_SECONDS
+        base_url=f"{root}/",
+        headers={"connection": "close", **headers},
+        verify=tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        limits=httpx.Limits(max_keepalive_connections=0),
+        trust_env=False,
+        timeout=_TIMEOUT_SECONDS,
     ) as http:
-        yield ModelServer(http, session, root)
+        yield ModelServer(http, Origin(root, headers, tls), root)

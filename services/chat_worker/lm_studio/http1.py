@@ -1,0 +1,204 @@
+"""One POST on one connection, and its response as it comes: nothing between the socket and who reads it but a parser.
+
+Origin.post ── request ──▶ model server
+Exchange ◀── read ── Response ◀── httptools ◀── data_received ── bytes
+
+httptools (llhttp, which Node.js reads HTTP with) knows the protocol. A general client costs more for each read of a
+token stream than all else that the worker does with it (ADR 17).
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import cast
+
+import httpx
+from aiohappyeyeballs import start_connection
+from httptools import HttpParserError, HttpResponseParser
+
+# RFC 8305, 5: the next address of a name is tried beside one that does not answer.
+_NEXT_ADDRESS_SECONDS = 0.25
+# A head is a few hundred bytes; this bounds what a broken server can make us keep.
+_MAX_HEAD_BYTES = 64 * 1024
+# More is left to the kernel, and so to the server.
+_MAX_UNREAD_BYTES = 256 * 1024
+# How often an overdue wait is looked for again while nobody waits: the reader is busy, the server is not to blame.
+_LOOK_AGAIN_SECONDS = 1.0
+_FINAL_STATUS = 200
+
+
+class Broken(Exception):
+    """The connection ended before the response did, or what came is not HTTP."""
+
+
+class DeadlinePassedError(Exception):
+    """Nothing came in time."""
+
+
+class Response(asyncio.Protocol):
+    """What comes back. Made by `Origin.post`; `close` it."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        """None: the head is not there yet."""
+        self.headers: dict[str, str] = {}
+        self._loop = asyncio.get_running_loop()
+        self._parser = HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._head_bytes = 0
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
+        self._paused = False
+        self._ended = False
+        self._broken = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def read(self, due: float) -> bytes:
+        """The body's next bytes; none: that was all. What came before the end is read before its failure is raised.
+
+        Raises `Broken`, or `DeadlinePassedError` when nothing has come by `due` (loop time, seconds).
+        """
+        self._due = due
+        if self._timer is None or due < self._timer.when():
+            self._arm(due)
+        while not self._unread:
+            if self._ended:
+                return b""
+            if self._broken:
+                raise Broken
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+        self._unread.clear()
+        self._unread_bytes = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def send(self, request: bytes) -> None:
+        """The whole request."""
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def close(self) -> None:
+        """Hangs up at once, wherever it stands."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ---- From the loop ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclass of it.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._over:
+            return
+        if self.status is None:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError:
+            # What follows a whole response is nobody's.
+            self._broken = not self._ended
+        if self.status is None and self._head_bytes > _MAX_HEAD_BYTES:
+            self._broken = True
+        self._wake()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if not self._over:
+            # Without a length the end of the connection is the end of the body (RFC 9112, 6.3).
+            self._ended = _error is None and self._until_closed
+            self._broken = not self._ended
+        self._wake()
+
+    # ---- From the parser ----------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status is None:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= _FINAL_STATUS:
+            self.status = status
+        else:
+            self.headers.clear()
+
+    def on_body(self, data: bytes) -> None:
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+        if self._unread_bytes > _MAX_UNREAD_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        self._ended = self.status is not None
+
+    # ---- Waiting ------------------------------------------------------------------------------------------------
+
+    @property
+    def _over(self) -> bool:
+        return self._ended or self._broken
+
+    @property
+    def _until_closed(self) -> bool:
+        return self.status is not None and not self.headers.keys() & {"content-length", "transfer-encoding"}
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done() and (self._unread or self._over):
+            self._waiter.set_result(None)
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        # Only looked at when it rings: `asyncio.timeout` around each read costs 7 to 10 µs (Python 3.11).
+        now = self._loop.time()
+        if now < self._due:
+            self._arm(self._due)
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(DeadlinePassedError())
+            self._arm(now + _LOOK_AGAIN_SECONDS)
+        else:
+            self._arm(now + _LOOK_AGAIN_SECONDS)
+
+
+class Origin:
+    """A server, and the headers that all requests to it have."""
+
+    def __init__(self, root: str, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> None:
+        """`tls`: for a root that begins with https."""
+        url = httpx.URL(root)
+        self._host = url.raw_host.decode()
+        self._port = url.port or (80 if tls is None else 443)
+        self._path = url.raw_path.decode().rstrip("/")
+        self._tls = tls
+        own = {"host": url.netloc.decode(), "connection": "close", **headers}
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in own.items())
+
+    async def post(self, path: str, body: bytes) -> Response:
+        """Connects and sends JSON. Raises `OSError`, or `UnicodeError` for a name that none can have."""
+        loop = asyncio.get_running_loop()
+        addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        connected = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
+        _, response = await loop.create_connection(
+            Response, sock=connected, ssl=self._tls, server_hostname=None if self._tls is None else self._host
+        )
+        head = (
+            f"POST {self._path}{path} HTTP/1.1\r\n{self._head}"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        response.send(head.encode("ascii") + body)
+        return response
