@@ -117,10 +117,19 @@ class Client(nats.aio.client.Client):
         await super()._send_command(cmd, priority)
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
+        if not self.is_connected:
+            return await super()._flush_pending(force_flush)
+        transport = self._transport._io_writer.transport  # type: ignore[union-attr] # noqa: SLF001 (as above)
         # What waits for a connection that is closed is sent by the next one; nats-py would write to it, and raise.
-        if self.is_connected and self._transport._io_writer.transport.is_closing():  # type: ignore[union-attr] # noqa: SLF001 (as above)
+        if transport.is_closing():
             return None
-        return await super()._flush_pending(force_flush)
+        if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            return await super()._flush_pending(force_flush)
+        # Now, since a token that finds something waiting has to wait too; nats-py wakes a task for it.
+        if self._pending:
+            transport.write(b"".join(self._pending))
+            self._pending, self._pending_data_size = [], 0
+        return None
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._hearing.pop(sid, None)

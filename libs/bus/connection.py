@@ -81,23 +81,22 @@ class Bus:
         return self._client.jetstream(timeout=timeout)
 
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
-        """Sends at most once: heard by whoever listens now. Cheap: it only appends to a buffer.
-
-        Raises `BusUnavailable` when NATS has been away for so long that the buffer is full.
-        """
-        self.check_size(payload)
-        if not reply and self._client.write(subject, payload):
+        """Sends at most once, to whoever listens now. Raises `BusUnavailable` when NATS is away and the buffer full."""
+        if not reply and self.send(subject, payload):
             return
+        self.check_size(payload)
         try:
             await self._client.publish(subject, payload, reply)
         except nats.errors.Error as error:
             raise BusUnavailable from error
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:
-        """Asks and waits `timeout` seconds for one answer.
+    def send(self, subject: str, payload: bytes) -> bool:
+        """`publish` for who has much to say and would rather keep it. False: NATS is away, or does not read."""
+        self.check_size(payload)
+        return self._client.write(subject, payload)
 
-        Raises `BusUnavailable`, `NobodyListens`, or `RequestError(service_unavailable)` at the deadline.
-        """
+    async def request(self, subject: str, payload: bytes, *, timeout: float) -> bytes:
+        """One answer within `timeout` seconds; or `BusUnavailable`, `NobodyListens`, `RequestError` (unavailable)."""
         if not self.connected:
             raise BusUnavailable
         self.check_size(payload)

@@ -5,7 +5,6 @@ history ─▶ fit ─▶ Prompt ─▶ ModelClient ── pieces ──▶ Gene
 """
 
 import asyncio
-import contextlib
 from time import monotonic
 
 import structlog
@@ -41,7 +40,6 @@ class Attempt:
         self._model: str | None = None
         self._end: End | None = None
         self._failure: RequestError | None = None
-        self._full = False
 
     async def produce(
         self,
@@ -99,19 +97,15 @@ class Attempt:
 
     async def _stream(self, client: ModelClient, prompt: Prompt) -> None:
         self._asked_at = monotonic()
-        async with contextlib.aclosing(client.answer(prompt)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Piece):
-                    self._last_at = monotonic()
-                    if self._first_at is None:
-                        self._first_at = self._last_at
-                        metrics.TIME_TO_FIRST_TOKEN.observe(self._first_at - self._asked_at)
-                    await self._generation.add(piece.text, piece.reasoning)
-                    if self._generation.full:
-                        self._full = True
-                        return
-                else:
-                    self._end = piece
+        self._end = await client.answer(prompt, self._take)
+
+    def _take(self, piece: Piece) -> bool:
+        self._last_at = monotonic()
+        if self._first_at is None:
+            self._first_at = self._last_at
+            metrics.TIME_TO_FIRST_TOKEN.observe(self._first_at - self._asked_at)
+        self._generation.add(piece.text, piece.reasoning)
+        return not self._generation.full
 
     def outcome(self) -> Outcome:
         """How it went, as honestly as what is known allows."""
@@ -136,7 +130,7 @@ class Attempt:
             return MessageStatus.CANCELLED, None
         if self._failure is not None:
             return MessageStatus.ERROR, None
-        if self._full:
+        if self._generation.full:
             return MessageStatus.COMPLETE, "length"
         if self._end is None or self._end.finish_reason is None:
             # The stream ended and nobody said why: it may be cut short.

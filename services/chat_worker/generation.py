@@ -57,7 +57,7 @@ class Generation:
         self._bus = bus
         self._lease = lease
         self._lost = False
-        # By `seq`: the piece `seq` stands at `seq - 1`.
+        # By `seq`: the piece `seq` stands at `seq - 1`. Piece 1 of a later attempt only says that it begins again.
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._bytes = 0
@@ -117,34 +117,38 @@ class Generation:
         self._lost = True
         self.stop(StopReason.FENCED)
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Tells those who saw an earlier attempt to forget it."""
         if self.row.epoch > 1:
             self._keep("", "")
-            self._shown = 1
-            await self._publish(self._streaming(1, reset=True))
+            self.show()
 
-    async def add(self, text: str, reasoning: str) -> None:
-        """The next piece, to everybody at once. Appends to a buffer: nothing here waits for the network."""
+    def add(self, text: str, reasoning: str) -> None:
+        """The next piece, to everybody at once. Nothing here waits for the network."""
         room = (MAX_ANSWER_BYTES - self._bytes) // MOST_BYTES_PER_CHARACTER
         if len(text) + len(reasoning) > room:
             text, reasoning = text[: max(room, 1)], reasoning[: max(room, 1)]
             self._bytes = MAX_ANSWER_BYTES
         self._keep(text, reasoning)
-        await self.show()
+        self.show()
 
-    async def show(self) -> None:
-        """Sends what was not sent yet, as one piece; nothing while it may be another worker's."""
+    def show(self) -> None:
+        """Sends what was not sent yet, as one piece; nothing while NATS is away, or it may be another worker's."""
         if self._shown < self.seq and self._ours:
-            first, self._shown = self._shown + 1, self.seq
-            await self._publish(self._streaming(first))
+            body = self._unshown()
+            sent = [self._bus.send(watcher.asker.reply, watcher.head + body) for watcher in self._watchers]
+            # Who was left out alone notices it, and asks.
+            if any(sent) or not sent:
+                self._shown = self.seq
 
     async def end(self, row: StoredMessage) -> None:
         """Tells everybody how it ended; `row` is what the database holds. Who attaches from now on is told the same."""
         self._final = row
-        await self.show()
+        unshown = self._unshown() if self._shown < self.seq else None
+        self._shown = self.seq
         for watcher in list(self._watchers):
-            await self._send(watcher, self._ending(watcher, row))
+            pieces = [] if unshown is None else [watcher.head + unshown]
+            await self._send(watcher, pieces + self._ending(watcher, row))
         self.over.set()
 
     def abandon(self) -> None:
@@ -192,7 +196,7 @@ class Generation:
         return self._final is not None or not (self._lost or self._lease.doubtful)
 
     async def _join(self, action: Literal["attach", "repair", "resume"], asker: Asker, after: Position) -> None:
-        await self.show()
+        self.show()
         match action:
             case "attach":
                 await self.attach(asker)
@@ -232,6 +236,11 @@ class Generation:
     def _keep(self, text: str, reasoning: str) -> None:
         self._text.append(text)
         self._reasoning.append(reasoning)
+        self._bytes += len(_encoder.encode(text)) + len(_encoder.encode(reasoning))
+
+    def _unshown(self) -> bytes:
+        first = self._shown + 1
+        return _encoder.encode(self._streaming(first, reset=first == 1 and self.row.epoch > 1)) + b"}"
 
     def _streaming(self, first: int, *, reset: bool = False) -> ChatStreaming:
         """The pieces from `first` to the last as one; with `reset` from the first on."""
@@ -252,12 +261,6 @@ class Generation:
     def _ending(self, watcher: _Watcher, row: StoredMessage) -> list[bytes]:
         ending = chat_frames.ending(row, seq=self.seq + 1)
         return [watcher.head + _encoder.encode(ending) + b"}", *chat_frames.closing_frames(row, watcher.asker)]
-
-    async def _publish(self, data: ChatStreaming) -> None:
-        body = _encoder.encode(data) + b"}"
-        self._bytes += len(body)
-        for watcher in self._watchers:
-            await self._send(watcher, [watcher.head + body])
 
     async def _send(self, watcher: _Watcher, told: list[bytes]) -> None:
         if not told:

@@ -95,7 +95,7 @@ class Generations:
         listening.add_done_callback(self._listening.discard)
         try:
             await generation.attach(asker)
-            await generation.begin()
+            generation.begin()
             attempt = Attempt(self._store, self._sources, generation)
             await generation.produce(attempt.produce(question, send, asker, self._system_prompt, history))
             return await self._end(generation, attempt)
@@ -173,7 +173,7 @@ class Generations:
             for message_id, generation in running.items():
                 if message_id in lost:
                     generation.lose()
-                await generation.show()
+                generation.show()
 
     async def _checkpoint(self, generations: list[Generation]) -> set[int]:
         if not generations:

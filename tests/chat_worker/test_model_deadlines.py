@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 
 import pytest
 
@@ -113,10 +112,27 @@ async def test_cancelling_the_asker_closes_the_connection(name: str, model: Scri
     await model.until(lambda model: model.seen[0].closed_by_client and not model.connections)
 
 
-async def test_closing_the_answer_closes_the_connection(model: ScriptedModel, server: ModelServer) -> None:
-    """Who has read enough leaves; the server sees it within a second."""
-    async with aclosing(ModelClient(server).answer(prompt("paced-1000-100"))) as answer:
-        assert isinstance(await anext(answer), Piece)
+async def test_who_has_enough_closes_the_connection(model: ScriptedModel, server: ModelServer) -> None:
+    """Of what came in the meantime nothing is told any more; the server sees it within a second."""
+    pieces: list[Piece] = []
+
+    def take(piece: Piece) -> bool:
+        pieces.append(piece)
+        return len(pieces) < 3
+
+    assert await ModelClient(server).answer(prompt("paced-1000-100"), take) is None
+    assert "".join(piece.text for piece in pieces) == "".join(numbered_tokens(3))
+    await model.until(lambda model: model.seen[0].closed_by_client and not model.connections)
+
+
+async def test_what_goes_wrong_with_a_piece_reaches_who_asks(model: ScriptedModel, server: ModelServer) -> None:
+    """A defect of ours is not taken for the server's, and the connection is closed."""
+
+    def take(piece: Piece) -> bool:
+        raise ZeroDivisionError(piece.text)
+
+    with pytest.raises(ZeroDivisionError, match=numbered_tokens(1)[0]):
+        await ModelClient(server).answer(prompt("paced-1000-100"), take)
     await model.until(lambda model: model.seen[0].closed_by_client and not model.connections)
 
 
@@ -130,15 +146,3 @@ async def test_a_cancelled_answer_leaves_nothing_behind(model: ScriptedModel, se
         await asyncio.wait([asking])
         await model.until(lambda model: not model.connections)
     await model.until(lambda _: asyncio.all_tasks() <= before)
-
-
-async def test_a_slow_reader_is_not_blamed_on_the_server(model: ScriptedModel, server: ModelServer) -> None:
-    """The idle clock stands still while the caller is busy with a piece."""
-    texts = []
-    async with aclosing(ModelClient(server, idle_seconds=0.1).answer(prompt("paced-20-100"))) as answer:
-        async for part in answer:
-            if isinstance(part, Piece):
-                texts.append(part.text)
-            if len(texts) == 1:
-                await asyncio.sleep(0.3)  # busy three times as long as the server may be silent
-    assert "".join(texts) == "".join(numbered_tokens(20))

@@ -1,6 +1,5 @@
 """Asks the scripted model through the real client, and keeps what came back for whole comparisons."""
 
-from contextlib import aclosing
 from typing import NamedTuple
 
 from libs.contract.chat import ChatOptions, Role
@@ -40,17 +39,16 @@ async def ask(url: str, model: str, options: ChatOptions | None = None, **deadli
 async def hear(client: ModelClient, asked: Prompt) -> Heard:
     """The whole answer, up to its end or failure."""
     pieces: list[Piece] = []
-    ends: list[End] = []
+    end: End | None = None
     failure = None
+
+    def take(piece: Piece) -> bool:
+        pieces.append(piece)
+        return True
+
     try:
-        async with aclosing(client.answer(asked)) as answer:
-            async for part in answer:
-                if isinstance(part, Piece):
-                    pieces.append(part)
-                else:
-                    ends.append(part)
+        end = await client.answer(asked, take)
     except RequestError as error:
         failure = error
-    assert len(ends) == (0 if failure else 1), "an answer ends exactly once"
     text = "".join(piece.text for piece in pieces)
-    return Heard(text, "".join(piece.reasoning for piece in pieces), ends[0] if ends else None, failure, len(pieces))
+    return Heard(text, "".join(piece.reasoning for piece in pieces), end, failure, len(pieces))

@@ -1,13 +1,14 @@
 """Asks the model server for an answer and hands its text on as it comes.
 
-    answer(prompt) ── POST /v1/chat/completions ──▶ LM Studio
-                   ◀── Piece, Piece, … , End ─────  (server-sent events)
+    answer(prompt, take) ── POST /v1/chat/completions ──▶ LM Studio
+           take(Piece) … ◀── server-sent events ────────
+                     End ◀──
 
 There is no cancel endpoint anywhere: an answer is stopped by closing its connection, which happens as soon as the
-asking task is cancelled or the generator is closed, before the first byte as well as in the middle.
+asking task is cancelled or `take` has enough, before the first byte as well as in the middle.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -84,32 +85,38 @@ class ModelClient:
         self._server = server
         self._deadlines = Deadlines(connect_seconds, first_byte_seconds, idle_seconds, total_seconds)
 
-    async def answer(self, prompt: Prompt) -> AsyncGenerator[Piece | End, None]:
-        """One `Piece` per read from the network, then exactly one `End`.
+    async def answer(self, prompt: Prompt, take: Callable[[Piece], bool]) -> End | None:
+        """Gives `take` one `Piece` per read from the network, until it says that this is enough: then there is no end.
 
         Raises `RequestError` (model_not_found, model_unavailable, model_error, context_overflow), also after some
-        pieces: those stand. Close it (`contextlib.aclosing`) when leaving early.
+        pieces: those stand.
         """
         reader = CompletionReader()
+        enough = False
+
+        def tell(piece: Piece | None) -> None:
+            nonlocal enough
+            if piece is not None and not enough:
+                enough = not take(piece)
+
+        def feed(data: bytes) -> bool:
+            tell(reader.feed(data))
+            exchange.heard(reader)
+            return not (enough or reader.done)
+
         async with Exchange(self._server, self._deadlines) as exchange:
             data = await exchange.ask(_body(prompt))
             if exchange.status != HTTPStatus.OK or data.lstrip()[:1] in _BODY_STARTS:
                 body = await exchange.whole_body(data)
-                if piece := reader.read_body(exchange.status, body, exchange.retry_after):
-                    yield piece
-            else:
-                while data:
-                    if piece := reader.feed(data):
-                        yield piece
-                    if reader.done:
-                        break
-                    exchange.heard(reader)
-                    data = await exchange.read()
-            if piece := reader.finish():
-                yield piece
+                tell(reader.read_body(exchange.status, body, exchange.retry_after))
+            elif data and feed(data):
+                await exchange.hand_on(feed)
+            tell(reader.finish())
+        if enough:
+            return None
         if failure := _failure(prompt, reader, exchange):
             raise failure
-        yield End(reader.finish_reason, reader.usage, reader.model)
+        return End(reader.finish_reason, reader.usage, reader.model)
 
 
 def _body(prompt: Prompt) -> bytes:

@@ -1,6 +1,8 @@
 """One HTTP exchange with the model server: its connection, its deadlines, and what went wrong in our words."""
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -75,20 +77,22 @@ class Exchange:
             self.failure = model_errors.too_late("took no connection", self._deadlines.connect)
         except (OSError, UnicodeError):
             self.failure = model_errors.unreachable(self._server.url)
+        else:
+            self._response.set_due(self._due)
         return await self.read()
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; none: that was all, or `failure`."""
-        if self._response is None:
-            return b""
-        try:
-            return await self._response.read(self._due)
-        except DeadlinePassedError:
-            self.failure = self._too_late()
-        except Broken:
-            begun = self._response.status is not None
-            self.failure = model_errors.broken_off() if begun else model_errors.hung_up(self._server.url)
+        if self._response is not None:
+            with self._failing():
+                return await self._response.read()
         return b""
+
+    async def hand_on(self, take: Callable[[bytes], bool]) -> None:
+        """All further bytes to `take`, each read as it comes, until it says that this is enough, or `failure`."""
+        if self._response is not None:
+            with self._failing():
+                await self._response.hand_on(take)
 
     async def whole_body(self, body: bytes) -> bytes:
         """The rest of a body that is no stream, up to a bound. It exists already, so silence is a fault."""
@@ -111,9 +115,21 @@ class Exchange:
         elif reader.spoke:
             self._wait_for("said nothing more", self._deadlines.idle)
 
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except DeadlinePassedError:
+            self.failure = self._too_late()
+        except Broken:
+            begun = self._response is not None and self._response.status is not None
+            self.failure = model_errors.broken_off() if begun else model_errors.hung_up(self._server.url)
+
     def _wait_for(self, what: str, seconds: float) -> None:
         self._awaited = (what, seconds)
         self._due = min(self._loop.time() + seconds, self._ends)
+        if self._response is not None:
+            self._response.set_due(self._due)
 
     def _too_late(self) -> RequestError:
         if self._loop.time() >= self._ends:

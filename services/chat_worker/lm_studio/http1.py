@@ -1,7 +1,7 @@
 """One POST on one connection, and its response as it comes: nothing between the socket and who reads it but a parser.
 
 Origin.post ── request ──▶ model server
-Exchange ◀── read ── Response ◀── httptools ◀── data_received ── bytes
+Exchange ◀── read, or as it comes ── Response ◀── httptools ◀── data_received ── bytes
 
 httptools (llhttp, which Node.js reads HTTP with) knows the protocol. A general client costs more for each read of a
 token stream than all else that the worker does with it (ADR 17).
@@ -10,7 +10,7 @@ token stream than all else that the worker does with it (ADR 17).
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import httpx
@@ -52,35 +52,42 @@ class Response(asyncio.Protocol):
         self._paused = False
         self._ended = False
         self._broken = False
+        self._take: Callable[[bytes], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def read(self, due: float) -> bytes:
-        """The body's next bytes; none: that was all. What came before the end is read before its failure is raised.
-
-        Raises `Broken`, or `DeadlinePassedError` when nothing has come by `due` (loop time, seconds).
-        """
+    def set_due(self, due: float) -> None:
+        """Moves the deadline of the wait (loop time, seconds)."""
         self._due = due
         if self._timer is None or due < self._timer.when():
             self._arm(due)
+
+    async def read(self) -> bytes:
+        """The body's next bytes; none: that was all. What came before the end is read before its failure is raised.
+
+        Raises `Broken`, or `DeadlinePassedError`.
+        """
         while not self._unread:
             if self._ended:
                 return b""
             if self._broken:
                 raise Broken
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
-        self._unread.clear()
-        self._unread_bytes = 0
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
-        return data
+            await self._wait()
+        return self._taken()
+
+    async def hand_on(self, take: Callable[[bytes], bool]) -> None:
+        """Gives `take` the rest of the body, each read as it comes, until it says that this is enough.
+
+        No task has a turn for it: that costs as much as to read. Raises as `read`, and what `take` raises.
+        """
+        if self._unread and not take(self._taken()):
+            return
+        self._take = take
+        if not self._over:
+            await self._wait()
+        if self._broken:
+            raise Broken
 
     def send(self, request: bytes) -> None:
         """The whole request."""
@@ -124,17 +131,19 @@ class Response(asyncio.Protocol):
     # ---- From the parser ----------------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.status is None:
+        if self.status is None:  # Otherwise it is a trailer, or of what follows the response.
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status >= _FINAL_STATUS:
-            self.status = status
-        else:
+        if status < _FINAL_STATUS:
             self.headers.clear()
+        elif self.status is None:
+            self.status = status
 
     def on_body(self, data: bytes) -> None:
+        if self._ended:
+            return
         self._unread.append(data)
         self._unread_bytes += len(data)
         if self._unread_bytes > _MAX_UNREAD_BYTES and not self._paused and self._transport is not None:
@@ -144,7 +153,7 @@ class Response(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._ended = self.status is not None
 
-    # ---- Waiting ------------------------------------------------------------------------------------------------
+    # ---- What is unread, and who waits for it -------------------------------------------------------------------
 
     @property
     def _over(self) -> bool:
@@ -154,8 +163,33 @@ class Response(asyncio.Protocol):
     def _until_closed(self) -> bool:
         return self.status is not None and not self.headers.keys() & {"content-length", "transfer-encoding"}
 
+    def _taken(self) -> bytes:
+        data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+        self._unread.clear()
+        self._unread_bytes = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done() and (self._unread or self._over):
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._take is not None and self._unread:
+            try:
+                if not self._take(self._taken()):
+                    self._ended, self._broken = True, False
+            except Exception as error:  # noqa: BLE001 (who waits for it raises it)
+                self._waiter.set_exception(error)
+                return
+        if self._unread or self._over:
             self._waiter.set_result(None)
 
     def _arm(self, when: float) -> None:
