@@ -124,12 +124,23 @@ class Client(nats.aio.client.Client):
         if transport.is_closing():
             return None
         if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            return await super()._flush_pending(force_flush)
+            await self._wait_for_room(force_flush)
+            return None
         # Now, since a token that finds something waiting has to wait too; nats-py wakes a task for it.
         if self._pending:
             transport.write(b"".join(self._pending))
-            self._pending, self._pending_data_size = [], 0
+            self._pending = []
+        # nats-py counts its pings in, and they wait nowhere.
+        self._pending_data_size = 0
         return None
+
+    async def _wait_for_room(self, force_flush: bool) -> None:
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
+        await super()._flush_pending(force_flush)
+        # nats-py swallows a cancellation here.
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._hearing.pop(sid, None)

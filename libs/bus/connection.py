@@ -278,6 +278,7 @@ async def connect(url: str, *, name: str, startup_seconds: float = 10) -> AsyncI
                 ping_interval=PING_SECONDS,
                 max_outstanding_pings=2,
                 pending_size=MAX_WAITING_BYTES,
+                flush_timeout=FINISH_SECONDS,
                 error_cb=bus._on_error,  # noqa: SLF001
                 disconnected_cb=bus._on_disconnected,  # noqa: SLF001
                 reconnected_cb=bus._on_reconnected,  # noqa: SLF001

@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 # As JSON, where a control character takes six bytes: an answer's text, twice, has to fit into one message of the bus
 # (1 MiB), as a piece and as the stored message behind it.
 MAX_ANSWER_BYTES = 400 * 1024
-MOST_BYTES_PER_CHARACTER = 6
 # One connection may ask for the same answer under several ids; each costs a frame per piece.
 MOST_WATCHERS_OF_A_CONNECTION = 8
 
@@ -60,7 +59,7 @@ class Generation:
         # By `seq`: the piece `seq` stands at `seq - 1`. Piece 1 of a later attempt only says that it begins again.
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._bytes = 0
+        self._room = MAX_ANSWER_BYTES
         # `seq` of the last piece that was sent; those behind it are held back.
         self._shown = 0
         self._watchers: list[_Watcher] = []
@@ -84,7 +83,7 @@ class Generation:
 
     @property
     def full(self) -> bool:
-        return self._bytes >= MAX_ANSWER_BYTES
+        return self._room == 0
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(self.row.id, self.row.epoch, self.text, self.reasoning)
@@ -125,16 +124,17 @@ class Generation:
 
     def add(self, text: str, reasoning: str) -> None:
         """The next piece, to everybody at once. Nothing here waits for the network."""
-        room = (MAX_ANSWER_BYTES - self._bytes) // MOST_BYTES_PER_CHARACTER
-        if len(text) + len(reasoning) > room:
-            text, reasoning = text[: max(room, 1)], reasoning[: max(room, 1)]
-            self._bytes = MAX_ANSWER_BYTES
+        size = _json_size(text) + _json_size(reasoning)
+        if size > self._room:
+            text = _cut(text, self._room)
+            reasoning = _cut(reasoning, self._room - _json_size(text))
+        self._room = max(self._room - size, 0)
         self._keep(text, reasoning)
         self.show()
 
     def show(self) -> None:
         """Sends what was not sent yet, as one piece; nothing while NATS is away, or it may be another worker's."""
-        if self._shown < self.seq and self._ours:
+        if self._shown < self.seq and self._ours and self._bus.connected:
             body = self._unshown()
             sent = [self._bus.send(watcher.asker.reply, watcher.head + body) for watcher in self._watchers]
             # Who was left out alone notices it, and asks.
@@ -144,11 +144,9 @@ class Generation:
     async def end(self, row: StoredMessage) -> None:
         """Tells everybody how it ended; `row` is what the database holds. Who attaches from now on is told the same."""
         self._final = row
-        unshown = self._unshown() if self._shown < self.seq else None
-        self._shown = self.seq
+        await self._catch_up()
         for watcher in list(self._watchers):
-            pieces = [] if unshown is None else [watcher.head + unshown]
-            await self._send(watcher, pieces + self._ending(watcher, row))
+            await self._send(watcher, self._ending(watcher, row))
         self.over.set()
 
     def abandon(self) -> None:
@@ -196,7 +194,8 @@ class Generation:
         return self._final is not None or not (self._lost or self._lease.doubtful)
 
     async def _join(self, action: Literal["attach", "repair", "resume"], asker: Asker, after: Position) -> None:
-        self.show()
+        # Or the next piece would begin before the place at which this asker comes in.
+        await self._catch_up()
         match action:
             case "attach":
                 await self.attach(asker)
@@ -236,7 +235,6 @@ class Generation:
     def _keep(self, text: str, reasoning: str) -> None:
         self._text.append(text)
         self._reasoning.append(reasoning)
-        self._bytes += len(_encoder.encode(text)) + len(_encoder.encode(reasoning))
 
     def _unshown(self) -> bytes:
         first = self._shown + 1
@@ -262,6 +260,13 @@ class Generation:
         ending = chat_frames.ending(row, seq=self.seq + 1)
         return [watcher.head + _encoder.encode(ending) + b"}", *chat_frames.closing_frames(row, watcher.asker)]
 
+    async def _catch_up(self) -> None:
+        """`show` for whom it has to be sent now: waits until NATS takes it."""
+        if self._shown < self.seq and self._ours:
+            unshown, self._shown = self._unshown(), self.seq
+            for watcher in list(self._watchers):
+                await self._send(watcher, [watcher.head + unshown])
+
     async def _send(self, watcher: _Watcher, told: list[bytes]) -> None:
         if not told:
             return
@@ -271,6 +276,17 @@ class Generation:
             # NATS has been away for so long that its buffer is full. The text stays here and goes to the database;
             # the gateway notices what it missed, and asks for it.
             log.debug("frames were dropped", message_id=self.row.id, seq=self.seq)
+
+
+def _json_size(text: str) -> int:
+    return len(_encoder.encode(text)) - len('""') if text else 0
+
+
+def _cut(text: str, room: int) -> str:
+    """As much of it as fits into `room` bytes of JSON, or nearly."""
+    while (size := _json_size(text)) > room:
+        text = text[: len(text) * room // size]
+    return text
 
 
 def _head(asker: Asker) -> bytes:

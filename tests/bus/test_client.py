@@ -134,3 +134,12 @@ async def test_what_comes_before_anybody_listens_is_heard_first(bus: Bus) -> Non
     await until(lambda: len(heard) == 3)
     assert heard == [b"one", b"two", b"three"]
     await asyncio.wait_for(subscription._pending_queue.join(), 1)
+
+
+async def test_pings_do_not_pile_up_in_what_waits(bus: Bus) -> None:
+    """nats-py counts them; after some days nothing more could have been published."""
+    client = bus._client
+    for _ in range(100):
+        await client._send_ping()
+    await bus.ping()
+    assert client._pending_data_size == 0

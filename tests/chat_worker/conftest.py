@@ -1,13 +1,20 @@
 """Two workers' stores on one database, and what most tests need to have happened before."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from shutil import copy
 
 import pytest
+import uvloop
 
 from libs.database.engine import opened_engine
 from services.chat_worker.store import Store
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loop that production runs: it rings, reads and closes in ways of its own."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

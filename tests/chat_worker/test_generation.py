@@ -4,11 +4,12 @@ import asyncio
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 
 from libs.bus.connection import Bus
 from libs.contract import frames
 from libs.contract.chat import ChatStreaming, MessageStatus, Role
-from libs.contract.generations import Asker
+from libs.contract.generations import Asker, GenerationCommand, Position
 from services.chat_worker.generation import MAX_ANSWER_BYTES, Generation
 from services.chat_worker.lease import Lease
 from services.chat_worker.records import StoredMessage
@@ -61,12 +62,20 @@ async def test_an_answer_is_as_long_as_its_text_however_many_pieces_it_has(bus: 
     assert (generation.full, len(generation.text) <= MAX_ANSWER_BYTES) == (True, True)
 
 
-async def test_an_answer_whose_text_is_full_is_cut_before_it_is_too_large_for_the_bus(bus: Bus) -> None:
-    """Twice, as JSON, where a control character takes six bytes."""
+@pytest.mark.parametrize("letter", ["a", "é", "\x00"])
+async def test_an_answer_that_is_too_large_for_the_bus_is_cut_where_it_still_fits(bus: Bus, letter: str) -> None:
+    """Its text and its thinking, twice, as JSON, where a control character takes six bytes; and not long before."""
     generation = running(bus)
-    generation.add("\x00" * MAX_ANSWER_BYTES, "\x00" * 10)
-    assert generation.full
-    assert 2 * len(msgspec.json.encode(generation.text)) < 1024**2
+    await generation.attach(Asker(REPLY, 1))
+    generation.add(letter * 20_000, letter * 20_000)
+    assert (generation.full, generation.text) == (False, letter * 20_000)
+    generation.add(letter * MAX_ANSWER_BYTES, letter * MAX_ANSWER_BYTES)
+    size = len(msgspec.json.encode([generation.text, generation.reasoning]))
+    assert (generation.full, MAX_ANSWER_BYTES * 0.99 < size < MAX_ANSWER_BYTES + 16) == (True, True)
+    ended = msgspec.structs.replace(generation.row, content=generation.text, reasoning=generation.reasoning)
+    await generation.end(ended)
+    command = GenerationCommand("resume", Asker(REPLY, 2), Position())
+    assert await generation.command("", msgspec.json.encode(command))
 
 
 async def test_pieces_that_cannot_be_sent_are_kept_and_sent_as_one(bus: Bus, nats: Server) -> None:
@@ -96,8 +105,33 @@ async def test_pieces_that_cannot_be_sent_are_kept_and_sent_as_one(bus: Bus, nat
     ]
 
 
+async def test_who_comes_in_while_pieces_are_kept_sees_each_once(bus: Bus, nats: Server) -> None:
+    """The next piece begins for everybody behind the last one that was shown."""
+    heard, other = Heard(), Heard()
+    async with listening(bus, REPLY, heard), listening(bus, f"{REPLY}2", other):
+        generation = running(bus)
+        await generation.attach(Asker(REPLY, 1))
+        generation.add("one ", "")
+        await until(lambda: heard.text == "one ")
+        nats.freeze()
+        while bus.send("test.v1.nobody", bytes(64 * 1024)):  # noqa: ASYNC110 (so that the loop writes)
+            await asyncio.sleep(0)
+        generation.add("two ", "")
+        generation.add("three ", "")
+        attach = msgspec.json.encode(GenerationCommand("attach", Asker(f"{REPLY}2", 1)))
+        attaching = asyncio.create_task(generation.command("", attach))
+        await asyncio.sleep(0)
+        nats.thaw()
+        await asyncio.wait_for(attaching, 10)
+        await until(lambda: bus.send("test.v1.nobody", b""))
+        generation.add("four", "")
+        await until(lambda: heard.text.endswith("four") and other.text.endswith("four"))
+    assert [(piece.chunk, piece.seq) for piece in heard.pieces] == [("one ", 1), ("two three ", 3), ("four", 4)]
+    assert [(piece.chunk, piece.seq) for piece in other.pieces] == [("one two three ", 3), ("four", 4)]
+
+
 async def test_the_end_brings_what_could_not_be_sent(bus: Bus, nats: Server) -> None:
-    """In one message with it, so that nobody sees the end of half an answer."""
+    """Before it, so that nobody sees the end of half an answer."""
     heard = Heard()
     async with listening(bus, REPLY, heard):
         generation = running(bus)

@@ -1,24 +1,14 @@
 """The response to one POST, byte by byte: what ends a body, what breaks it, and what is kept of it."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
-import trustme
 
-from services.chat_worker.lm_studio.client import ModelClient
-from services.chat_worker.lm_studio.http1 import Broken, DeadlinePassedError, Origin, Response
-from services.chat_worker.lm_studio.models import ModelCatalog
-from services.chat_worker.lm_studio.server import BadModelServerUrl, open_model_server
+from services.chat_worker.lm_studio.http1 import Broken, DeadlinePassedError, Response
+from tests.chat_worker.raw_servers import PATIENCE_SECONDS, origin, sends
 from tests.scripted_model import wire
-from tests.scripted_model.asking import hear, prompt
 from tests.waiting import until
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-PATIENCE_SECONDS = 5.0
 
 # name → what the server sends before it closes, and the body that is read
 WHOLE = {
@@ -44,44 +34,12 @@ BROKEN = {
     "no chunk size": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\nzz\r\n", b"hel"),
     "no HTTP": (b"220 smtp.example ESMTP\r\n", b""),
     "hints alone": (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", b""),
-    "an endless head": (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000, b""),
 }
 
-
-@asynccontextmanager
-async def served(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A server that treats each connection so, and then closes it → its port."""
-    running: set[asyncio.Task[None]] = set()
-
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        running.add(asyncio.create_task(one(reader, writer)))
-
-    async with await asyncio.start_server(start, "127.0.0.1", 0, ssl=tls) as server:
-        yield server.sockets[0].getsockname()[1]
-        await asyncio.wait_for(asyncio.gather(*running), PATIENCE_SECONDS)
-
-
-@asynccontextmanager
-async def origin(serve: Serve) -> AsyncIterator[Origin]:
-    """The same, and the way to it."""
-    async with served(serve) as port:
-        yield Origin(f"http://127.0.0.1:{port}/api", {"accept-encoding": "identity"}, None)
-
-
-def sends(data: bytes) -> Serve:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(data)
-
-    return serve
+ENDLESS = {
+    "head": b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000,
+    "trailer": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nh\r\n0\r\nx: " + b"y" * 200_000,
+}
 
 
 async def read_all(response: Response) -> bytes:
@@ -116,6 +74,23 @@ async def test_a_broken_body_is_read_as_far_as_it_goes(name: str) -> None:
             assert await response.read() == before
         with pytest.raises(Broken):
             await response.read()
+        response.close()
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_what_has_no_end_is_not_kept(name: str) -> None:
+    """It is broken when it is too large, although the connection lives."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ENDLESS[name])
+        with suppress(OSError):
+            await reader.read()
+
+    async with origin(serve) as server:
+        response = await server.post("/", b"")
+        with pytest.raises(Broken):
+            await read_all(response)
         response.close()
 
 
@@ -159,6 +134,40 @@ async def test_a_silent_server_is_waited_for_until_the_deadline() -> None:
             await asyncio.wait_for(reading, PATIENCE_SECONDS)
         response.close()
         release.set()
+
+
+async def test_a_server_that_floods_leaves_turns_to_others() -> None:
+    """However fast it sends: of much data there is one read in a turn of the event loop."""
+    size = 32 * 1024 * 1024
+    turns = 0
+    taken: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
+        with suppress(OSError):
+            await writer.drain()
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def take(data: bytes) -> bool:
+        if len(data) >= 64 * 1024:
+            taken.append(turns)
+        return True
+
+    async with origin(serve) as server:
+        turning = asyncio.create_task(turn())
+        response = await server.post("/", b"{}")
+        response.set_due(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+        await response.hand_on(take)
+        turning.cancel()
+        response.close()
+    assert len(taken) > 1
+    assert len(set(taken)) == len(taken)
 
 
 async def test_a_body_that_nobody_reads_is_left_to_the_server() -> None:
@@ -205,42 +214,3 @@ async def test_a_request_is_one_that_every_server_reads() -> None:
         "content-length": "7",
     }
     assert lines[1].startswith("host: 127.0.0.1:")
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_a_model_server_with_a_certificate_is_asked_if_it_is_trusted(
-    trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its models, and for an answer; otherwise nothing is said to it."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    heard: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        heard.append(head)
-        if head.startswith(b"GET"):
-            writer.write(wire.json_body(200, {"data": [{"id": "echo"}]}))
-        else:
-            said = {"choices": [{"delta": {"content": "Olá"}, "finish_reason": "stop"}]}
-            writer.write(wire.bare_head() + wire.event(said) + wire.DONE)
-
-    async with served(serve, context) as port, open_model_server(f"https://localhost:{port}") as model_server:
-        answer = await hear(ModelClient(model_server), prompt("echo"))
-        if trusted:
-            assert answer.text == "Olá"
-            assert [model.id for model in (await ModelCatalog(model_server).listing()).models] == ["echo"]
-        else:
-            assert answer.failure is not None
-            assert heard == []
-
-
-async def test_a_key_that_no_header_can_hold_is_refused() -> None:
-    """When it is configured, not when a person waits for an answer."""
-    with pytest.raises(BadModelServerUrl, match="LM_STUDIO_API_KEY"):
-        async with open_model_server("http://127.0.0.1:1", "sk-1\r\nx: y"):
-            pass

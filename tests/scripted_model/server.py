@@ -13,7 +13,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 
@@ -85,8 +85,8 @@ class Connection(asyncio.Protocol):
         self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of it.
+        self._transport = cast("asyncio.Transport", transport)
         self._model.connections.add(self)
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from types import TracebackType
@@ -75,11 +76,17 @@ class Exchange:
                 self._response = await self._server.origin.post("/v1/chat/completions", body)
         except TimeoutError:
             self.failure = model_errors.too_late("took no connection", self._deadlines.connect)
+        except ssl.SSLError as error:
+            self.failure = model_errors.untrusted(self._server.url, str(error.reason or error))
         except (OSError, UnicodeError):
             self.failure = model_errors.unreachable(self._server.url)
         else:
             self._response.set_due(self._due)
-        return await self.read()
+        data = await self.read()
+        if self._response is not None and self._response.headers.get("content-encoding", "identity") != "identity":
+            self.failure = model_errors.compressed()
+            return b""
+        return data
 
     async def read(self) -> bytes:
         """The next bytes as they arrive; none: that was all, or `failure`."""

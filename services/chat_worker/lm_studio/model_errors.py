@@ -122,6 +122,19 @@ def unreachable(url: str) -> RequestError:
     return RequestError(ErrorCode.MODEL_UNAVAILABLE, f"Nobody answers at {url}. {_START_IT}")
 
 
+def untrusted(url: str, reason: str) -> RequestError:
+    return RequestError(
+        ErrorCode.MODEL_UNAVAILABLE,
+        f"{url} gives no secure connection ({reason}); its certificate has to be one that this machine trusts.",
+    )
+
+
+def compressed() -> RequestError:
+    return RequestError(
+        ErrorCode.MODEL_ERROR, "The model server compresses its answer; switch that off where it is, or in its proxy."
+    )
+
+
 def hung_up(url: str) -> RequestError:
     return RequestError(
         ErrorCode.MODEL_UNAVAILABLE, f"The model server at {url} hung up without an answer; ask again in a moment."
