@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
-from libs.bus.connection import Bus, BusUnavailable, connect
+from libs.bus.connection import MAX_WAITING_BYTES, Bus, BusUnavailable, connect
 from tests.brokers import Server
 from tests.waiting import until
 
@@ -143,3 +143,22 @@ async def test_pings_do_not_pile_up_in_what_waits(bus: Bus) -> None:
         await client._send_ping()
     await bus.ping()
     assert client._pending_data_size == 0
+
+
+async def test_who_waits_for_room_can_be_cancelled(bus: Bus, nats: Server) -> None:
+    """nats-py forgets it, and goes on."""
+
+    async def talk() -> None:
+        while True:
+            await bus.publish("test.v1.talk", bytes(64 * 1024))
+
+    nats.freeze()
+    while bus.send("test.v1.nobody", bytes(64 * 1024)):  # noqa: ASYNC110 (so that the loop writes)
+        await asyncio.sleep(0)
+    talking = asyncio.create_task(talk())
+    transport = bus._client._transport._io_writer.transport  # type: ignore[union-attr] # connected
+    await until(lambda: transport.get_write_buffer_size() > MAX_WAITING_BYTES)
+    talking.cancel()
+    await asyncio.wait([talking], timeout=1)
+    assert talking.cancelled()
+    nats.thaw()
