@@ -97,7 +97,7 @@ class Response(asyncio.Protocol):
             raise Broken
 
     def send(self, request: bytes) -> None:
-        """The whole request."""
+        """Once: the connection is for one request alone (ADR 9)."""
         if self._transport is not None:
             self._transport.write(request)
 
@@ -201,6 +201,7 @@ class Response(asyncio.Protocol):
         if self._take is not None and self._unread:
             try:
                 if not self._take(self._taken()):
+                    # Enough: whether more would have come, or how it ends, is nobody's matter.
                     self._ended, self._broken = True, False
             except Exception as error:  # noqa: BLE001 (who waits for it raises it)
                 self._waiter.set_exception(error)
@@ -219,11 +220,10 @@ class Response(asyncio.Protocol):
         now = self._loop.time()
         if now < self._due:
             self._arm(self._due)
-        elif self._waiter is not None and not self._waiter.done():
+            return
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(DeadlinePassedError())
-            self._arm(now + _LOOK_AGAIN_SECONDS)
-        else:
-            self._arm(now + _LOOK_AGAIN_SECONDS)
+        self._arm(now + _LOOK_AGAIN_SECONDS)
 
 
 class Origin:
